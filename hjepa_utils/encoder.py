@@ -1,0 +1,190 @@
+"""Frozen V-JEPA 2 encoders and the clip embeddings they give; the only importer of transformers."""
+
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+import transformers
+from einops import rearrange
+from huggingface_hub import HfApi
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from transformers import VJEPA2Model
+
+from .run import pick_device, pick_encoder_dtype, seeded
+from .video import read_video
+
+EMBEDDED = Path(__file__).parent / "assets" / "embedded_vjepa2"
+PAPER_ENCODER = "facebook/vjepa2-vitl-fpc16-256-ssv2"
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+FRAMINGS = ("whole", "processor")
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".gif")
+_HEAD_KEYS = ("pooler.", "classifier.")  # the paper's checkpoint is a classifier; its head is not used
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+_USE = f'use "embedded", a hub id such as "{PAPER_ENCODER}", or a folder in Hugging Face format'
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A frozen V-JEPA 2 on one device. Its embeddings are float32 (n_clips, latent_dim)."""
+
+    name: str
+    model: VJEPA2Model
+
+    @property
+    def latent_dim(self):
+        return self.model.config.hidden_size
+
+    @property
+    def image_size(self):
+        return self.model.config.crop_size
+
+    @torch.inference_mode()
+    def embed(self, clips):
+        """uint8 (B, T, 3, image_size, image_size) → float32 CPU (B, latent_dim), mean over tokens."""
+        tokens = self.model(self._normalise(clips), skip_predictor=True).last_hidden_state
+        return tokens.float().mean(dim=1).cpu()
+
+    def _normalise(self, clips):
+        weight = self.model.encoder.embeddings.patch_embeddings.proj.weight
+        mean, std = (torch.tensor(v, device=weight.device).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+        return ((clips.to(weight.device).float() / 255 - mean) / std).to(weight.dtype)
+
+
+def load_encoder(name="embedded", *, device=None, dtype=None):
+    """A frozen V-JEPA 2 (Assran et al., 2025), on `device` in `dtype`.
+
+    `name`: `"embedded"` (ships with this module, needs no network), a hub id, `hub-id@revision`, or
+    a folder in Hugging Face format. `device` defaults to the GPU if there is one; `dtype` to what
+    the hardware multiplies fastest, except that the embedded encoder stays in float32 so that its
+    latents are the same everywhere. Weights are read from safetensors only and no remote code runs.
+
+    Raises `ValueError` for an unknown name or a checkpoint of another kind, `FileNotFoundError` for
+    a folder without a checkpoint, `ConnectionError` if the hub cannot be reached.
+    """
+    name, device = str(name), pick_device(device)
+    if dtype is None:
+        dtype = torch.float32 if name == "embedded" else pick_encoder_dtype(device)
+    folder = EMBEDDED if name == "embedded" else Path(name).expanduser()
+    if name == "embedded" or folder.is_dir():
+        for file in ("config.json", "model.safetensors"):
+            if not any(folder.glob(file.replace(".", "*."))):
+                raise FileNotFoundError(f"{folder} holds no {file}; save the model there with save_pretrained")
+        model = _from_pretrained(folder, dtype, local_files_only=True)
+    elif _HUB_ID.fullmatch(name):
+        model = _from_hub(name, dtype)
+    else:
+        raise ValueError(f"unknown encoder {name!r}: {_USE}")
+    return Encoder(name, model.to(device).eval().requires_grad_(False))
+
+
+def encode_video(encoder, video, *, clip_frames=16, stride=4, batch_size=16, framing="whole"):
+    """Embeddings of all clips of one video: float32 CPU (n_clips, D), mean over tokens (§4.2).
+
+    `video` is a path or uint8 (n_frames, 3, H, W). Clip k holds the frames from `stride * k` to
+    `stride * k + clip_frames - 1`, so n_clips = (n_frames - clip_frames) // stride + 1.
+    `framing="whole"` resizes the whole picture; `"processor"` is V-JEPA 2's default and the
+    published notebook's: resize to 292/256 of the input, keep the centre, which cuts the border
+    off. A picture that is not square is centre-cropped with a warning.
+
+    Raises `ValueError` for a video with fewer than `clip_frames` frames or of another shape.
+    """
+    frames = read_video(video) if isinstance(video, str | Path) else video
+    label = Path(video).name if isinstance(video, str | Path) else "video"
+    if frames.ndim != 4 or frames.shape[1] != 3 or frames.dtype != torch.uint8:
+        raise ValueError(f"{label} must be uint8 (n_frames, 3, H, W), got {frames.dtype} {tuple(frames.shape)}")
+    if len(frames) < clip_frames:
+        raise ValueError(f"{label} has {len(frames)} frames; a clip needs {clip_frames}: use a longer video")
+    if clip_frames % encoder.model.config.tubelet_size:
+        raise ValueError(f"clip_frames={clip_frames} is no multiple of {encoder.model.config.tubelet_size}")
+    frames = resize_frames(frames, encoder.image_size, framing=framing, label=label)
+    clips = rearrange(frames.unfold(0, clip_frames, stride), "n c h w t -> n t c h w")
+    latents = torch.cat([encoder.embed(batch.contiguous()) for batch in clips.split(batch_size)])
+    if not latents.isfinite().all():
+        bad = (~latents.isfinite().all(dim=1)).nonzero()[0].item()
+        raise ValueError(f"{label}, clip {bad}: the encoder gave NaN or infinity; load it with dtype=torch.float32")
+    return latents
+
+
+def random_encoder(encoder, *, seed):
+    """The same architecture on the same device with random weights: the control for any probe."""
+    weights = next(encoder.model.parameters())
+    with seeded(seed):
+        model = VJEPA2Model(encoder.model.config).to(weights.device, weights.dtype)
+    return Encoder("random weights", model.eval().requires_grad_(False))
+
+
+def find_videos(folder):
+    """The videos of a folder, sorted by name. `FileNotFoundError` for a missing folder or an empty one."""
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder}: VIDEO_DIR must name a folder of videos")
+    videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
+    if not videos:
+        raise FileNotFoundError(f"no videos in {folder}: looked for {', '.join(VIDEO_SUFFIXES)}")
+    return videos
+
+
+def resize_frames(frames, size, *, framing="whole", label="video"):
+    """uint8 (n_frames, 3, H, W) → uint8 (n_frames, 3, size, size), anti-aliased."""
+    if framing not in FRAMINGS:
+        raise ValueError(f"framing must be one of {FRAMINGS}, got {framing!r}")
+    height, width = frames.shape[-2:]
+    if height != width:
+        warnings.warn(f"{label} is {width}×{height}: its centre square is used", stacklevel=3)
+        frames = _centre_crop(frames, min(height, width))
+    if framing == "processor":
+        enlarged = round(size * 292 / 256)
+        return _centre_crop(_resize(frames, enlarged), size)
+    return _resize(frames, size)
+
+
+def _resize(frames, size):
+    if frames.shape[-1] == size:
+        return frames
+    return F.interpolate(frames, (size, size), mode="bilinear", antialias=True)
+
+
+def _centre_crop(frames, size):
+    top, left = (frames.shape[-2] - size) // 2, (frames.shape[-1] - size) // 2
+    return frames[..., top : top + size, left : left + size]
+
+
+def _from_hub(name, dtype):
+    """From the local cache if it is there, else from the hub, asking once whether it answers."""
+    repo, _, revision = name.partition("@")
+    revision = revision or None
+    try:
+        return _from_pretrained(repo, dtype, revision=revision, local_files_only=True)
+    except OSError:
+        pass  # not in the cache
+    try:
+        HfApi().model_info(repo, revision=revision, timeout=10)
+    except (RepositoryNotFoundError, RevisionNotFoundError, GatedRepoError) as error:
+        raise ValueError(f"the hub has no public model {name!r}: {_USE}") from error
+    except Exception as error:
+        raise ConnectionError(
+            f"{name} is not in the local cache and the hub cannot be reached ({type(error).__name__}): "
+            'connect to the network, or use the encoder that needs none, "embedded"'
+        ) from error
+    return _from_pretrained(repo, dtype, revision=revision)
+
+
+def _from_pretrained(source, dtype, **options):
+    """`VJEPA2Model.from_pretrained` with its report judged here instead of printed."""
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    try:
+        model, report = VJEPA2Model.from_pretrained(
+            source, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
+        )
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+    if report["missing_keys"] or report.get("mismatched_keys"):
+        raise ValueError(f"{source} is not a V-JEPA 2 checkpoint: {len(report['missing_keys'])} weights are missing")
+    unknown = [key for key in report["unexpected_keys"] if not key.startswith(_HEAD_KEYS)]
+    if unknown:
+        warnings.warn(f"{source}: weights that V-JEPA 2 does not have were ignored: {unknown[:3]}", stacklevel=3)
+    return model

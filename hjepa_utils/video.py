@@ -1,0 +1,80 @@
+"""Write and read clips; the only importer of torchcodec."""
+
+import os
+from pathlib import Path
+
+import torch
+
+NO_FFMPEG = (
+    "torchcodec finds no FFmpeg libraries: install the package ffmpeg "
+    "(Debian, Ubuntu: apt-get install ffmpeg; conda: conda install ffmpeg) and start again"
+)
+
+
+def write_video(path, frames, fps=30):
+    """Write a lossless mp4 (H.264 in RGB, crf 0): `read_video` returns the same bytes.
+
+    `frames`: uint8 RGB (n_frames, H, W, 3), NumPy or torch, H and W at least 2. The file appears
+    under its name only when it is complete. Browsers do not play H.264 in RGB: for a preview use
+    `preview_video`. Raises `ValueError` for another dtype or shape, `RuntimeError` without FFmpeg.
+    """
+    _encode(path, frames, fps, codec="libx264rgb", pixel_format="rgb24", crf=0)
+
+
+def preview_video(path, frames, fps=30):
+    """Write a small lossy mp4 (H.264, 4:2:0) that every browser plays; never use it as data."""
+    _encode(path, frames, fps, codec="libx264", pixel_format="yuv420p", crf=23)
+
+
+def read_video(path):
+    """All frames of a video, decoded in one call: uint8 RGB (n_frames, 3, H, W).
+
+    Grey becomes RGB and alpha is dropped. Raises `FileNotFoundError` for a missing file,
+    `ValueError` for an empty, truncated or non-video one, `RuntimeError` without FFmpeg.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no video at {path}")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty: write or copy it again")
+    decoders = _torchcodec("decoders")
+    try:
+        decoder = decoders.VideoDecoder(str(path), dimension_order="NCHW", seek_mode="exact")
+        frames = decoder[:]
+    except Exception as error:
+        raise ValueError(f"{path} is not a readable video, or truncated: {_first_line(error)}") from error
+    promised = decoder.metadata.num_frames_from_header
+    if promised and len(frames) < promised:
+        raise ValueError(f"{path} is truncated: {len(frames)} of {promised} frames; write or copy it again")
+    if frames.shape[1] != 3:
+        raise ValueError(f"{path} decodes to {frames.shape[1]} channels, expected 3")
+    return frames
+
+
+def _encode(path, frames, fps, **options):
+    frames = torch.as_tensor(frames)
+    if frames.dtype != torch.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or len(frames) == 0:
+        raise ValueError(f"frames must be uint8 (n_frames, H, W, 3), got {frames.dtype} {tuple(frames.shape)}")
+    path = Path(path)
+    encoder = _torchcodec("encoders").VideoEncoder(frames.permute(0, 3, 1, 2).contiguous(), frame_rate=fps)
+    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        encoder.to_file(str(unfinished), **options)
+        unfinished.replace(path)
+    except RuntimeError as error:
+        raise OSError(f"cannot write {path}: {_first_line(error)}; is the disk full or read-only?") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _torchcodec(part):
+    try:
+        import torchcodec.decoders
+        import torchcodec.encoders
+    except (ImportError, OSError, RuntimeError) as error:
+        raise RuntimeError(NO_FFMPEG) from error
+    return getattr(torchcodec, part)
+
+
+def _first_line(error):
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
