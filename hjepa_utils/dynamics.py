@@ -1,0 +1,96 @@
+"""Predictors of the next latents, all with one `rollout(z0, n_steps)`: (…, D) → (…, n_steps + 1, D)."""
+
+import json
+from pathlib import Path
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from torch import nn
+
+from . import integrators
+from .hamiltonian import HNN, check_width
+from .integrators import leapfrog_step, repeat, rollout
+
+DT_RANGE = (0.1, 2.0)
+
+
+class HamiltonianDynamics(nn.Module):
+    """A Hamiltonian moved by an explicit step with a learnable dt, clamped to [0.1, 2.0] (§3.3).
+
+    dt is counted in embeddings. Only its product with the scale of H is determined by data:
+    H → cH with dt → dt/c leaves every trajectory as it is.
+    """
+
+    def __init__(self, hamiltonian, step=leapfrog_step, dt=1.0):
+        super().__init__()
+        if not DT_RANGE[0] <= dt <= DT_RANGE[1]:
+            raise ValueError(f"dt must lie in {DT_RANGE}, got {dt}")
+        self.hamiltonian, self.step = hamiltonian, step
+        self.dt = nn.Parameter(torch.tensor(float(dt)))
+
+    @property
+    def clamped_dt(self):
+        return self.dt.clamp(*DT_RANGE)
+
+    def rollout(self, z0, n_steps):
+        return rollout(self.step, self.hamiltonian, z0, self.clamped_dt, n_steps)
+
+    def energy(self, z):
+        """The learned H: (…, D) → (…), in arbitrary units."""
+        return self.hamiltonian(z)
+
+    def save_pretrained(self, folder):
+        """Save an `HNN` with its step and dt; `HNN.from_pretrained(folder)` reads the network alone."""
+        self.hamiltonian.save_pretrained(folder)
+        dynamics = {"step": self.step.__name__, "dt": self.dt.item()}
+        (Path(folder) / "dynamics.json").write_text(json.dumps(dynamics, indent=2) + "\n")
+
+    @classmethod
+    def from_pretrained(cls, folder):
+        """Load what `save_pretrained` wrote. Raises `FileNotFoundError` if it is not there."""
+        dynamics = json.loads((Path(folder) / "dynamics.json").read_text())
+        return cls(HNN.from_pretrained(folder), getattr(integrators, dynamics["step"]), dynamics["dt"])
+
+
+class BaselineMLP(nn.Module, PyTorchModelHubMixin):
+    """The paper's baseline ẑ_{t+1} = f(z_t), a ReLU MLP (eq. 8); 1,312,768 parameters at D = 1024.
+
+    `residual=True` predicts the change instead, ẑ_{t+1} = z_t + f(z_t), as every Hamiltonian step does.
+    """
+
+    def __init__(self, latent_dim=1024, hidden_dims=(512, 512), residual=False):
+        super().__init__()
+        self.latent_dim, self.residual = latent_dim, residual
+        widths = (latent_dim, *hidden_dims)
+        hidden = [
+            layer
+            for a, b in zip(widths[:-1], widths[1:], strict=True)
+            for layer in (nn.Linear(a, b), nn.ReLU())
+        ]
+        self.network = nn.Sequential(*hidden, nn.Linear(widths[-1], latent_dim))
+
+    def forward(self, z):
+        """One step: (…, D) → (…, D)."""
+        change = self.network(check_width(z, self.latent_dim))
+        return z + change if self.residual else change
+
+    def rollout(self, z0, n_steps):
+        return repeat(self, z0, n_steps)
+
+
+class Persistence(nn.Module):
+    """The floor that any predictor must beat: ẑ_t = z_0."""
+
+    def rollout(self, z0, n_steps):
+        return repeat(lambda z: z, z0, n_steps)
+
+
+class TrainingMean(nn.Module):
+    """The other floor: ẑ_t is the mean training latent, whatever z_0 is."""
+
+    def __init__(self, mean):
+        super().__init__()
+        self.register_buffer("mean", mean)
+
+    def rollout(self, z0, n_steps):
+        return repeat(lambda z: self.mean.expand_as(z), z0, n_steps)

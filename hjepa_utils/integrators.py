@@ -1,0 +1,46 @@
+"""One step of Hamilton's equations q̇ = ∂H/∂p, ṗ = -∂H/∂q, and its repetition; pure functions.
+
+Every step has the form `step(hamiltonian, z, dt)`: (…, D) → (…, D), with z = (q, p) along the last
+axis and `hamiltonian` a `Hamiltonian`.
+"""
+
+import torch
+
+from .hamiltonian import even_dim
+
+
+def leapfrog_step(hamiltonian, z, dt):
+    """The paper's algorithm 1: half kick, drift, half kick.
+
+    For a separable H = T(p) + V(q) this is Störmer–Verlet: second order, symplectic, reversible.
+    For a joint H(q, p), such as the paper's, each sub-step is not a shear, and the step is first
+    order, not symplectic and not reversible (Hairer, Lubich & Wanner, *Geometric Numerical
+    Integration*, §VI.3, give the implicit form that is).
+    """
+    q, p = z.chunk(2, dim=-1)
+    p_half = p - dt / 2 * hamiltonian.gradient_q(z)
+    q_new = q + dt * hamiltonian.gradient_p(torch.cat([q, p_half], dim=-1))
+    p_new = p_half - dt / 2 * hamiltonian.gradient_q(torch.cat([q_new, p_half], dim=-1))
+    return torch.cat([q_new, p_new], dim=-1)
+
+
+def euler_step(hamiltonian, z, dt):
+    """Forward Euler, z + dt J∇H(z): first order, neither symplectic nor reversible for any H."""
+    dh_dq, dh_dp = hamiltonian.gradient(z).chunk(2, dim=-1)
+    return z + dt * torch.cat([dh_dp, -dh_dq], dim=-1)
+
+
+def rollout(step, hamiltonian, z0, dt, n_steps):
+    """Repeat a step: (…, D) → (…, n_steps + 1, D), z0 first. `ValueError` if D is odd or n_steps < 0."""
+    even_dim(z0.shape[-1])
+    return repeat(lambda z: step(hamiltonian, z, dt), z0, n_steps)
+
+
+def repeat(advance, z0, n_steps):
+    """Repeat any map z → z of the last axis: (…, D) → (…, n_steps + 1, D), z0 first."""
+    if n_steps < 0:
+        raise ValueError(f"n_steps must not be negative, got {n_steps}")
+    states = [z0]
+    for _ in range(n_steps):
+        states.append(advance(states[-1]))
+    return torch.stack(states, dim=-2)
