@@ -1,0 +1,179 @@
+"""One style, and one function per figure of the paper. Every function returns the figure."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
+from matplotlib.ticker import FormatStrFormatter
+
+_PALETTE = sns.color_palette("colorblind")
+COLOURS = {  # the paper's colours, in their colour-blind-safe shades
+    "HNN": _PALETTE[0],
+    "HNN (full)": _PALETTE[0],
+    "HNN (leapfrog)": _PALETTE[0],
+    "HNN (leapfrog, autograd)": _PALETTE[4],
+    "HNN (no energy loss)": _PALETTE[2],
+    "HNN (Euler)": _PALETTE[1],
+    "Baseline MLP": _PALETTE[3],
+    "persistence": "0.35",
+    "training mean": "0.6",
+}
+BALL_COLOURS = ("#00a5b5", "#d62728")  # cyan and red, dark enough for a white page
+FLOORS = {"persistence": ":", "training mean": "--"}
+
+
+def use_style():
+    """Seaborn's white grid with colour-blind-safe colours, for all figures that follow."""
+    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind", font_scale=0.9)
+    plt.rcParams.update({"figure.dpi": 100, "savefig.dpi": 150, "savefig.bbox": "tight"})
+    plt.rcParams.update({"figure.constrained_layout.use": True, "axes.titlesize": "medium"})
+
+
+def plot_pipeline(frames, latent_dim, n_clips):
+    """Figure 1: from frames (n, H, W, 3) to H(q, p)."""
+    figure, axes = plt.subplots(figsize=(11, 2.6), layout="none")
+    axes.set(xlim=(0, 22), ylim=(0, 5), aspect="equal")
+    axes.axis("off")
+    for i, frame in enumerate(frames):
+        left, bottom = 0.3 + 0.45 * i, 1.5 - 0.3 * i + 0.3 * (len(frames) - 1)
+        axes.imshow(frame, extent=(left, left + 2, bottom, bottom + 2), zorder=10 + i)
+        axes.add_patch(plt.Rectangle((left, bottom), 2, 2, fill=False, ec="white", lw=1, zorder=10 + i))
+    half = latent_dim // 2
+    stages = (
+        (5.5, 3.4, "frozen V-JEPA 2\nmean over tokens", "0.85"),
+        (10.3, 2.6, f"z ∈ ℝ$^{{{latent_dim}}}$\n{n_clips} per video", "0.93"),
+        (14.3, 3.0, f"q ∈ ℝ$^{{{half}}}$\np ∈ ℝ$^{{{half}}}$", (*_PALETTE[0], 0.25)),
+        (18.7, 3.0, "HNN\nH(q, p) ∈ ℝ", (*_PALETTE[2], 0.25)),
+    )
+    for left, width, text, colour in stages:
+        axes.add_patch(FancyBboxPatch((left, 1.7), width, 1.9, boxstyle="round,pad=0.1", fc=colour, ec="0.3"))
+        axes.text(left + width / 2, 2.65, text, ha="center", va="center", fontsize=10)
+    for start, end, text in ((4.0, 5.3, "clips"), (9.05, 10.1, ""), (13.05, 14.1, "split"), (17.45, 18.5, "")):
+        axes.add_patch(FancyArrowPatch((start, 2.65), (end, 2.65), arrowstyle="-|>", mutation_scale=14, color="0.2"))
+        axes.text((start + end) / 2, 3.0, text, ha="center", fontsize=9)
+    back = FancyArrowPatch(
+        (20.2, 1.5), (15.8, 1.5), arrowstyle="-|>", mutation_scale=14, color="0.2", connectionstyle="arc3,rad=-0.3"
+    )
+    axes.add_patch(back)
+    axes.text(18, 0.25, "leapfrog step: q̇ = ∂H/∂p,  ṗ = −∂H/∂q", ha="center", fontsize=10)
+    return figure
+
+
+def plot_trajectories(videos, *, size=256.0, radius=20.0):
+    """Figure 2: paths of both balls, (n_videos, n_frames, 2, 4), in a grid of four columns."""
+    figure, axes = plt.subplots(-(-len(videos) // 4), 4, figsize=(10, 5.3), sharex=True, sharey=True)
+    for k, (panel, states) in enumerate(zip(axes.flat, videos, strict=True)):
+        for ball, colour in enumerate(BALL_COLOURS):
+            x, y = states[:, ball, 0], states[:, ball, 1]
+            panel.plot(x, y, color=colour, lw=1.3)
+            panel.plot(x[0], y[0], "o", color=colour, ms=5)
+            panel.add_patch(Circle((x[-1], y[-1]), radius, color=colour, alpha=0.3, lw=0))
+        panel.set(xlim=(0, size), ylim=(size, 0), aspect="equal", title=f"video {k}")
+        panel.set(xticks=[0, 128, 256], yticks=[0, 128, 256])
+    figure.supxlabel("x (px)")
+    figure.supylabel("y (px), down as in the picture")
+    return figure
+
+
+def plot_energy(short, long, train_steps=15):
+    """Figure 3: H along rollouts of (n + 1) states, within and beyond the training horizon."""
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6))
+    for panel, energies in zip(axes, (short, long), strict=True):
+        drift = np.abs(energies - energies[0]).max()
+        panel.plot(energies, color=COLOURS["HNN"], marker=".", label="$H(z_t)$")
+        panel.axhline(energies[0], color=COLOURS["Baseline MLP"], ls="--", label="$H(z_0)$")
+        panel.set(
+            xlabel="step t", ylabel="learned H (a.u.)", title=f"{len(energies) - 1} steps, largest drift {drift:.3f}"
+        )
+    axes[1].axvspan(0, train_steps, color="0.9", label="training horizon", zorder=0)
+    for panel in axes:
+        panel.legend()
+    return figure
+
+
+def plot_error_over_time(errors):
+    """Figure 4: {name: (n_windows, n_steps)}, mean ± 1 std over windows; the floors as lines."""
+    figure, axes = plt.subplots(figsize=(7, 4.2))
+    for name, values in errors.items():
+        steps, mean, std = np.arange(1, values.shape[1] + 1), values.mean(0), values.std(0)
+        axes.plot(steps, mean, FLOORS.get(name, "-"), color=COLOURS[name], label=name)
+        if name not in FLOORS:
+            axes.fill_between(steps, mean - std, mean + std, color=COLOURS[name], alpha=0.2, lw=0)
+    axes.set(xlabel="step t (4 frames each)", ylabel="MSE per dimension", ylim=(0, None))
+    axes.legend(title="mean ± 1 std over test windows", fontsize="small", title_fontsize="small")
+    return figure
+
+
+def plot_training(histories):
+    """Figure 5: {name: history of `fit`}; losses, test error and, where learned, energy loss and dt."""
+    with_dt = {name: history for name, history in histories.items() if "dt" in history[0]}
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.6))
+    for name, history in histories.items():
+        epochs = [row["epoch"] for row in history]
+        axes[0].plot(epochs, [row["prediction"] for row in history], color=COLOURS[name], label=f"{name}, train")
+        axes[0].plot(epochs, [row["test_mse"] for row in history], "--", color=COLOURS[name], label=f"{name}, test")
+    axes[0].set(ylabel="MSE per dimension", title="prediction error", yscale="log")
+    for axis_formatter in (axes[0].yaxis.set_major_formatter, axes[0].yaxis.set_minor_formatter):
+        axis_formatter(FormatStrFormatter("%g"))
+    axes[0].legend(fontsize="small")
+    for name, history in with_dt.items():
+        epochs = [row["epoch"] for row in history]
+        axes[1].plot(epochs, [row["energy"] for row in history], color=COLOURS[name], label=name)
+        axes[2].plot(epochs, [row["dt"] for row in history], color=COLOURS[name], label=name)
+    axes[1].set(ylabel="$L_{energy}$ (a.u.)", title="energy loss, before its weight λ", ylim=(0, None))
+    axes[2].set(ylabel="dt (embeddings)", title="learned time step")
+    for panel in axes:
+        panel.set_xlabel("epoch")
+    return figure
+
+
+def plot_phase_portraits(true, predicted, pairs=(0, 1, 2, 3)):
+    """Figure 6: conjugate pairs (q_i, p_i) of one true and one predicted trajectory, (T, D) each."""
+    half = true.shape[-1] // 2
+    figure, axes = plt.subplots(1, len(pairs), figsize=(3.1 * len(pairs), 3.5), squeeze=False)
+    for panel, i in zip(axes.flat, pairs, strict=True):
+        for z, style, colour, name in ((true, "-", "0.45", "true"), (predicted, "-", COLOURS["HNN"], "predicted")):
+            q, p = z[:, i], z[:, half + i]
+            panel.plot(q, p, style, color=colour, marker=".", ms=4, lw=1.4, label=name)
+            panel.plot(q[-1], p[-1], "X", color=COLOURS["Baseline MLP"], ms=9, mec="white", label="end")
+        panel.plot(true[0, i], true[0, half + i], "o", color=COLOURS["HNN (no energy loss)"], ms=8, mec="white", label="start")
+        panel.set(xlabel=f"$q_{{{i}}}$", ylabel=f"$p_{{{i}}}$", title=f"pair {i}")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def plot_ablation(mse, drift, floors):
+    """Figure 7: {name: (n_windows)} for error and for drift in units of H's spread; bars ± 1 std.
+
+    `floors`: {name: MSE}, drawn as lines over the errors.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.8))
+    titles = ("prediction error", "largest energy drift over 15 steps")
+    labels = ("MSE per dimension", "max |ΔH| / std of H over the data")
+    for panel, table, title, label in zip(axes, (mse, drift), titles, labels, strict=True):
+        for k, (name, values) in enumerate(table.items()):
+            error = values.std()
+            panel.bar(k, values.mean(), yerr=error, color=COLOURS[name], capsize=4, width=0.65)
+        panel.set_xticks(range(len(table)), [name.replace(" (", "\n(") for name in table], fontsize="small")
+        panel.set(title=title, ylabel=label, ylim=(0, None))
+        panel.grid(axis="x", visible=False)
+    for name, value in floors.items():
+        axes[0].axhline(value, ls=FLOORS[name], color=COLOURS[name], label=name)
+    axes[0].set_ylim(0, 1.25 * max([*floors.values(), *(values.mean() + values.std() for values in mse.values())]))
+    axes[0].legend(fontsize="small", ncols=2, loc="upper left")
+    return figure
+
+
+def plot_step_times(milliseconds):
+    """{batch size: {name: ms per step}}: one panel per batch size, with the ratio to the MLP."""
+    figure, axes = plt.subplots(1, len(milliseconds), figsize=(10, 3.2), squeeze=False, sharey=True)
+    for panel, (batch, times) in zip(axes.flat, milliseconds.items(), strict=True):
+        bars = panel.barh(list(times), list(times.values()), color=[COLOURS[name] for name in times], height=0.6)
+        ratios = [f"{ms:.2f} ms, {ms / times['Baseline MLP']:.1f}×" for ms in times.values()]
+        panel.bar_label(bars, ratios, padding=4, fontsize="small")
+        panel.set(title=f"batch {batch}", xlabel="ms per step", xlim=(0, 1.6 * max(times.values())))
+        panel.grid(axis="y", visible=False)
+    axes[0, 0].invert_yaxis()
+    return figure

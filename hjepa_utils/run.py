@@ -1,0 +1,247 @@
+"""A notebook's run: hardware, seeds, artifacts with manifests, results, checks."""
+
+import hashlib
+import json
+import math
+import os
+import platform
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+SCALES = ("quick", "paper")
+_PACKAGES = ("torch", "torchcodec", "transformers", "numpy", "opencv-python-headless", "scikit-learn")
+
+
+class ArtifactError(ValueError):
+    """An artifact is missing, stale, truncated or foreign; the message names the notebook to run."""
+
+
+@dataclass
+class Run:
+    """One notebook's run: where its files are and what they were made from."""
+
+    notebook: str
+    scale: str
+    seed: int
+    device: torch.device
+    folder: Path
+    fingerprint: dict = field(default_factory=dict)
+
+    @property
+    def scale_folder(self):
+        return self.folder.parent
+
+    def choose(self, **table):
+        """This scale's column of a table of settings, `name=(quick, paper)`."""
+        return SimpleNamespace(**{name: row[SCALES.index(self.scale)] for name, row in table.items()})
+
+    def begin(self, settings, *, inputs=()):
+        """Declare what this notebook's artifacts depend on, and keep only those made from the same.
+
+        `settings` is a JSON-able dict, `inputs` the names of earlier notebooks. Finished parts of
+        an interrupted run with the same settings and inputs stay, so that loops can go on.
+        Returns the folders of the inputs, verified, in their order.
+        """
+        folders = [self.verified_input(notebook) for notebook in inputs]
+        digests = {notebook: self._manifest(notebook)["digest"] for notebook in inputs}
+        settings = json.loads(json.dumps(settings))
+        self.fingerprint = {"settings": settings, "seed": self.seed, "inputs": digests}
+        begun = self.folder / "begun.json"
+        if self.folder.exists() and (not begun.exists() or _read_json(begun) != self.fingerprint):
+            print(f"settings or inputs of {self.notebook} changed: its earlier artifacts are removed")
+            shutil.rmtree(self.folder)
+        for unfinished in self.folder.rglob(".unfinished-*"):
+            unfinished.unlink()
+        with _saying_where(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(begun, self.fingerprint)
+        return folders
+
+    def finish(self):
+        """Write the manifest: settings, seed, inputs, versions, and the hash of every file."""
+        files = sorted(p for p in self.folder.rglob("*") if p.is_file())
+        hashes = {
+            p.relative_to(self.folder).as_posix(): file_hash(p)
+            for p in files
+            if p.name not in ("begun.json", "manifest.json")
+        }
+        digest = hashlib.sha256(json.dumps([self.fingerprint, hashes], sort_keys=True).encode()).hexdigest()
+        versions = {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
+        manifest = {"notebook": self.notebook, "scale": self.scale, **self.fingerprint}
+        write_json(
+            self.folder / "manifest.json", manifest | {"digest": digest, "versions": versions, "files": hashes}
+        )
+
+    def settings_of(self, notebook):
+        """The settings an earlier notebook ran with."""
+        return self._manifest(notebook)["settings"]
+
+    def verified_input(self, notebook):
+        """The folder of an earlier notebook, with every file and its own inputs as recorded."""
+        manifest, folder = self._manifest(notebook), self.scale_folder / notebook
+        again = f"run notebook {notebook} again (SCALE = {self.scale!r}, SEED = {self.seed})"
+        if manifest["notebook"] != notebook or manifest["scale"] != self.scale or manifest["seed"] != self.seed:
+            raise ArtifactError(f"{folder} was made by another run (seed {manifest['seed']}): {again}")
+        for name, recorded in manifest["files"].items():
+            if not (folder / name).is_file():
+                raise ArtifactError(f"{folder / name} is missing: {again}")
+            if file_hash(folder / name) != recorded:
+                raise ArtifactError(f"{folder / name} is damaged or was changed: {again}")
+        for earlier, digest in manifest["inputs"].items():
+            if self._manifest(earlier)["digest"] != digest:
+                raise ArtifactError(f"{folder} is stale, {earlier} has been run since: {again}")
+        return folder
+
+    def save_figure(self, figure, name):
+        """Save as `<scale>/figures/<name>.png`; returns the figure, for display."""
+        with _saying_where(self.scale_folder):
+            (self.scale_folder / "figures").mkdir(exist_ok=True)
+            path = self.scale_folder / "figures" / f"{name}.png"
+            write_atomically(path, lambda p: figure.savefig(p, format="png"))
+
+    def save_results(self, results, *, wall_clock=None, **context):
+        """Put this notebook's numbers into `<scale>/results.json`, the only source of published ones.
+
+        `context` (the encoder, say) is shared by the notebooks. Measured times go to `wall_clock`,
+        apart from what is the same in every run.
+        """
+        path = self.scale_folder / "results.json"
+        saved = _read_json(path) if path.exists() else {}
+        saved["run"] = saved.get("run", {}) | {
+            "scale": self.scale,
+            "seed": self.seed,
+            "hardware": hardware(self.device),
+            **context,
+        }
+        saved.setdefault("results", {})[self.notebook] = results
+        if wall_clock is not None:
+            saved.setdefault("wall_clock", {})[self.notebook] = wall_clock
+        for part in ("results", "wall_clock"):
+            saved[part] = dict(sorted(saved.get(part, {}).items()))
+        write_json(path, saved)
+
+    def results_of(self, notebook):
+        """What an earlier notebook saved."""
+        path = self.scale_folder / "results.json"
+        saved = _read_json(path) if path.exists() else {}
+        if notebook not in saved.get("results", {}):
+            raise ArtifactError(f"{path} has no results of {notebook}: run that notebook first")
+        return saved["results"][notebook]
+
+    def _manifest(self, notebook):
+        path = self.scale_folder / notebook / "manifest.json"
+        if not path.is_file():
+            raise ArtifactError(
+                f"{path} is missing: run notebook {notebook} first (SCALE = {self.scale!r}, SEED = {self.seed})"
+            )
+        return _read_json(path)
+
+
+def start_run(notebook, *, scale, seed):
+    """Begin a notebook's run. Raises `ValueError` for an unknown scale or a seed that is no integer."""
+    if scale not in SCALES:
+        raise ValueError(f"SCALE must be one of {SCALES}, got {scale!r}")
+    if not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"SEED must be a whole number from 0, got {seed!r}")
+    return Run(notebook, scale, seed, pick_device(), artifacts_root() / scale / notebook)
+
+
+def artifacts_root():
+    """`notebooks/artifacts`, or where the environment variable HJEPA_ARTIFACTS says."""
+    return Path(os.environ.get("HJEPA_ARTIFACTS") or ROOT / "notebooks" / "artifacts").expanduser().resolve()
+
+
+def pick_device(device=None):
+    """The device asked for, else the GPU if there is one, else the CPU."""
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def pick_encoder_dtype(device):
+    """What a frozen encoder multiplies fastest in: bf16 on A100-class GPUs and on CPUs with AMX,
+    fp16 on older GPUs such as the T4, float32 otherwise."""
+    if device.type == "cuda":
+        real_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if real_bf16 else torch.float16
+    return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
+
+
+def hardware(device):
+    """One line for tables, without a path or a host name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+
+
+@contextmanager
+def seeded(seed):
+    """Draw torch's default initial weights from `seed`, leaving the global generator as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def check(label, value, *, equals=None, at_least=None, at_most=None):
+    """Print a verdict, or raise `AssertionError` so that a headless run fails loudly."""
+    shown = f"{value:.4g}" if isinstance(value, float) else value
+    conditions = {
+        "equal to": (equals, lambda: value == equals),
+        "at least": (at_least, lambda: value >= at_least),
+        "at most": (at_most, lambda: value <= at_most),
+    }
+    for words, (bound, holds) in conditions.items():
+        if bound is not None and (not holds() or (isinstance(value, float) and math.isnan(value))):
+            raise AssertionError(f"{label}: {shown}, expected {words} {bound}")
+    wanted = ", ".join(f"{words} {bound}" for words, (bound, _) in conditions.items() if bound is not None)
+    print(f"passed: {label} = {shown} ({wanted})" if isinstance(value, int) else f"passed: {label} ({wanted})")
+
+
+def write_atomically(path, write):
+    """Call `write(temporary_path)`, then move the file to `path`, so it is never half-written."""
+    path = Path(path)
+    with _saying_where(path.parent):
+        descriptor, unfinished = tempfile.mkstemp(prefix=".unfinished-", suffix=path.suffix, dir=path.parent)
+        os.close(descriptor)
+        try:
+            write(unfinished)
+            os.replace(unfinished, path)
+        finally:
+            Path(unfinished).unlink(missing_ok=True)
+
+
+def write_json(path, value):
+    """Write JSON atomically. NaN and infinity are refused: `ValueError`."""
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    write_atomically(path, lambda unfinished: Path(unfinished).write_text(text))
+
+
+def file_hash(path):
+    """SHA-256 of a file, as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_json(path):
+    try:
+        return json.loads(Path(path).read_text())
+    except json.JSONDecodeError as error:
+        raise ArtifactError(f"{path} is damaged: delete its folder and run its notebook again") from error
+
+
+@contextmanager
+def _saying_where(folder):
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"cannot write to {folder} ({error.strerror}): free some space, or set the environment "
+            "variable HJEPA_ARTIFACTS to a folder that can be written",
+        ) from error

@@ -1,0 +1,128 @@
+"""From the latents of notebook 02 to standardised windows for training and test (§4.2)."""
+
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors.torch import load_file
+
+
+def make_windows(latents, length=16):
+    """All runs of `length` consecutive clips: (…, n_clips, D) → (…, n_windows, length, D).
+
+    Raises `ValueError` if there are fewer clips than that.
+    """
+    n_clips = latents.shape[-2]
+    if n_clips < length:
+        raise ValueError(
+            f"a window needs {length} embeddings and there are {n_clips}: use videos of at least "
+            f"{16 + 4 * (length - 1)} frames (clips of 16, stride 4)"
+        )
+    return latents.unfold(-2, length, 1).transpose(-1, -2)
+
+
+def split_by_video(n_videos, train_fraction=0.8, *, seed):
+    """Two disjoint sorted index tensors, training and test videos; both hold at least one."""
+    return _split(n_videos, train_fraction, seed, "videos")
+
+
+def split_by_window(n_windows, train_fraction=0.8, *, seed):
+    """The published notebook's split, over overlapping windows: test data leak into training.
+
+    Only for reproducing the published table: nearly every test window shares 15 of its 16 latents
+    with a training window.
+    """
+    return _split(n_windows, train_fraction, seed, "windows")
+
+
+def _split(n, train_fraction, seed, what):
+    if not 0 < train_fraction < 1:
+        raise ValueError(f"train_fraction must lie between 0 and 1, got {train_fraction}")
+    n_train = round(n * train_fraction)
+    if not 0 < n_train < n:
+        raise ValueError(f"{n} {what} cannot be split {train_fraction:g} to {1 - train_fraction:g}: use more")
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    return order[:n_train].sort().values, order[n_train:].sort().values
+
+
+def load_latents(folder):
+    """All videos' embeddings under a folder of notebook 02: {name: float32 (n_clips, D)}, by name.
+
+    Raises `ValueError` naming video and clip for NaN or infinity.
+    """
+    latents = {path.stem: load_file(path)["latents"] for path in sorted(Path(folder).glob("*.safetensors"))}
+    if not latents:
+        raise FileNotFoundError(f"no latents in {folder}: run notebook 02_extract_vjepa_latents first")
+    for name, clips in latents.items():
+        if not clips.isfinite().all():
+            clip = (~clips.isfinite().all(dim=1)).nonzero()[0].item()
+            raise ValueError(f"the latents of {name} hold NaN or infinity at clip {clip}: encode that video again")
+    return latents
+
+
+class Standardiser(NamedTuple):
+    """z → (z - mean) / scale with the statistics of the training clips; (D,) each."""
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+    @classmethod
+    def fitted_to(cls, latents):
+        """`latents`: (n_clips, D). A dimension that never changes keeps scale 1."""
+        scale = latents.std(dim=0)
+        return cls(latents.mean(dim=0), torch.where(scale > 1e-8, scale, 1.0))
+
+    @classmethod
+    def identity(cls, latent_dim):
+        """The published notebook's choice: raw latents."""
+        return cls(torch.zeros(latent_dim), torch.ones(latent_dim))
+
+    def __call__(self, latents):
+        return (latents - self.mean) / self.scale
+
+    def undo(self, z):
+        """Back to the encoder's units."""
+        return z * self.scale + self.mean
+
+
+class LatentWindows(NamedTuple):
+    """What training and evaluation need: windows (n, length, D) and the video of each test window."""
+
+    train: torch.Tensor
+    test: torch.Tensor
+    test_videos: torch.Tensor
+    standardiser: Standardiser
+
+    @classmethod
+    def from_latents(cls, latents, *, seed, length=16, scaling="standardised", split="video"):
+        """Split, standardise and cut the latents of `load_latents`.
+
+        `scaling="raw"` and `split="window"` are the published notebook's choices. Videos with fewer
+        than `length` embeddings are left out with a warning. Raises `ValueError` for another choice
+        and if no window is left.
+        """
+        if scaling not in ("standardised", "raw") or split not in ("video", "window"):
+            raise ValueError(f'scaling "standardised" or "raw", split "video" or "window"; got {scaling!r}, {split!r}')
+        clips = [c for c in latents.values() if len(c) >= length]
+        if len(clips) < len(latents):
+            warnings.warn(f"{len(latents) - len(clips)} videos have fewer than {length} clips: left out", stacklevel=2)
+        longest = max(latents.values(), key=len)
+        windows = [make_windows(c, length) for c in clips or [longest]]
+        video = torch.cat([torch.full((len(w),), k) for k, w in enumerate(windows)])
+        windows = torch.cat(windows)
+        if split == "video":
+            train_videos, _ = split_by_video(len(clips), seed=seed)
+            in_train = torch.isin(video, train_videos)
+            seen = torch.cat([clips[k] for k in train_videos])
+        else:
+            in_train = torch.zeros(len(windows), dtype=torch.bool)
+            in_train[split_by_window(len(windows), seed=seed)[0]] = True
+            seen = windows[in_train].flatten(0, 1)
+        identity = Standardiser.identity(windows.shape[-1])
+        standardiser = Standardiser.fitted_to(seen) if scaling == "standardised" else identity
+        return cls(standardiser(windows[in_train]), standardiser(windows[~in_train]), video[~in_train], standardiser)
+
+    def to(self, device):
+        """The windows on a device; the rest stays."""
+        return self._replace(train=self.train.to(device), test=self.test.to(device))
