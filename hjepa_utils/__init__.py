@@ -7,15 +7,19 @@ Importing this package imports neither transformers nor torchcodec: what needs t
 from importlib import import_module
 
 _HOME = {
-    "billiards": ("advance_balls", "contacts_per_interval", "kinetic_energy", "render_frames", "simulate_collisions"),
+    "billiards": (
+        "advance_balls", "contacts_per_interval", "kinetic_energy", "render_frames", "simulate_collisions",
+    ),
     "video": ("preview_video", "read_video", "write_video"),
     "encoder": ("Encoder", "PAPER_ENCODER", "encode_video", "load_encoder"),
     "hamiltonian": ("HNN", "Hamiltonian", "SeparableHNN"),
     "integrators": ("euler_step", "leapfrog_step", "rollout"),
     "dynamics": ("BaselineMLP", "HamiltonianDynamics", "Persistence", "TrainingMean"),
-    "windows": ("LatentWindows", "Standardiser", "load_latents", "make_windows", "split_by_video", "split_by_window"),
+    "windows": (
+        "LatentWindows", "Standardiser", "load_latents", "make_windows", "split_by_video", "split_by_window",
+    ),
     "training": ("energy_weight", "fit", "rollout_loss"),
-    "evaluation": ("clustered_interval", "energy_drift", "ridge_probe", "rollout_errors"),
+    "evaluation": ("clustered_interval", "energy_drift", "probe_scores", "ridge_probe", "rollout_errors"),
     "run": ("check", "seeded", "start_run"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

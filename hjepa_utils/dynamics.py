@@ -1,6 +1,7 @@
 """Predictors of the next latents, all with one `rollout(z0, n_steps)`: (…, D) → (…, n_steps + 1, D)."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -64,7 +65,7 @@ class BaselineMLP(nn.Module, PyTorchModelHubMixin):
         widths = (latent_dim, *hidden_dims)
         hidden = [
             layer
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
+            for a, b in pairwise(widths)
             for layer in (nn.Linear(a, b), nn.ReLU())
         ]
         self.network = nn.Sequential(*hidden, nn.Linear(widths[-1], latent_dim))

@@ -49,7 +49,9 @@ class Encoder:
 
     def _normalise(self, clips):
         weight = self.model.encoder.embeddings.patch_embeddings.proj.weight
-        mean, std = (torch.tensor(v, device=weight.device).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+        mean, std = (
+            torch.tensor(v, device=weight.device).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD)
+        )
         return ((clips.to(weight.device).float() / 255 - mean) / std).to(weight.dtype)
 
 
@@ -71,7 +73,9 @@ def load_encoder(name="embedded", *, device=None, dtype=None):
     if name == "embedded" or folder.is_dir():
         for file in ("config.json", "model.safetensors"):
             if not any(folder.glob(file.replace(".", "*."))):
-                raise FileNotFoundError(f"{folder} holds no {file}; save the model there with save_pretrained")
+                raise FileNotFoundError(
+                    f"{folder} holds no {file}; save the model there with save_pretrained"
+                )
         model = _from_pretrained(folder, dtype, local_files_only=True)
     elif _HUB_ID.fullmatch(name):
         model = _from_hub(name, dtype)
@@ -94,7 +98,9 @@ def encode_video(encoder, video, *, clip_frames=16, stride=4, batch_size=16, fra
     frames = read_video(video) if isinstance(video, str | Path) else video
     label = Path(video).name if isinstance(video, str | Path) else "video"
     if frames.ndim != 4 or frames.shape[1] != 3 or frames.dtype != torch.uint8:
-        raise ValueError(f"{label} must be uint8 (n_frames, 3, H, W), got {frames.dtype} {tuple(frames.shape)}")
+        raise ValueError(
+            f"{label} must be uint8 (n_frames, 3, H, W), got {frames.dtype} {tuple(frames.shape)}"
+        )
     if len(frames) < clip_frames:
         raise ValueError(f"{label} has {len(frames)} frames; a clip needs {clip_frames}: use a longer video")
     if clip_frames % encoder.model.config.tubelet_size:
@@ -104,7 +110,9 @@ def encode_video(encoder, video, *, clip_frames=16, stride=4, batch_size=16, fra
     latents = torch.cat([encoder.embed(batch.contiguous()) for batch in clips.split(batch_size)])
     if not latents.isfinite().all():
         bad = (~latents.isfinite().all(dim=1)).nonzero()[0].item()
-        raise ValueError(f"{label}, clip {bad}: the encoder gave NaN or infinity; load it with dtype=torch.float32")
+        raise ValueError(
+            f"{label}, clip {bad}: the encoder gave NaN or infinity; load it with dtype=torch.float32"
+        )
     return latents
 
 
@@ -183,8 +191,12 @@ def _from_pretrained(source, dtype, **options):
     finally:
         transformers.logging.set_verbosity(verbosity)
     if report["missing_keys"] or report.get("mismatched_keys"):
-        raise ValueError(f"{source} is not a V-JEPA 2 checkpoint: {len(report['missing_keys'])} weights are missing")
+        raise ValueError(
+            f"{source} is not a V-JEPA 2 checkpoint: {len(report['missing_keys'])} weights are missing"
+        )
     unknown = [key for key in report["unexpected_keys"] if not key.startswith(_HEAD_KEYS)]
     if unknown:
-        warnings.warn(f"{source}: weights that V-JEPA 2 does not have were ignored: {unknown[:3]}", stacklevel=3)
+        warnings.warn(
+            f"{source}: weights that V-JEPA 2 does not have were ignored: {unknown[:3]}", stacklevel=3
+        )
     return model

@@ -3,8 +3,12 @@
 import numpy as np
 import torch
 from sklearn.linear_model import RidgeCV
+from sklearn.metrics import r2_score
+from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+
+from .billiards import kinetic_energy
 
 
 @torch.no_grad()
@@ -47,3 +51,25 @@ def ridge_probe():
     videos: clips of one video overlap.
     """
     return make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(-3, 4, 15)))
+
+
+def probe_scores(latents, states, groups):
+    """What a linear read-out finds in z: R² of position, velocity and energy, each a float.
+
+    `latents` (n, D), the true `states` at the same clips (n, 2, 4), and the video of each clip (n).
+    Every clip is read by a probe fitted on other videos (five folds). Energy is read straight from
+    z, and computed from the probed velocities. 1 is perfect, 0 no better than the mean.
+    """
+    truth = {
+        "position": states[..., :2].reshape(len(states), 4),
+        "velocity": states[..., 2:].reshape(len(states), 4),
+        "energy, straight from z": kinetic_energy(states),
+    }
+    read = {
+        name: cross_val_predict(ridge_probe(), latents, target, groups=groups, cv=GroupKFold(5))
+        for name, target in truth.items()
+    }
+    scores = {name: float(r2_score(target, read[name])) for name, target in truth.items()}
+    energy_from_velocities = 0.5 * np.square(read["velocity"]).sum(axis=1)
+    energy_score = r2_score(truth["energy, straight from z"], energy_from_velocities)
+    return scores | {"energy, from velocities": float(energy_score)}

@@ -1,5 +1,7 @@
 """Energies H(z) on phase space and their gradients. z = (q, p): q is the first half, p the second."""
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin
@@ -43,7 +45,7 @@ class HNN(Hamiltonian, PyTorchModelHubMixin):
         super().__init__()
         self.latent_dim = even_dim(latent_dim)
         widths = (latent_dim, *hidden_dims, 1)
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         for layer in self.layers:
             nn.init.xavier_normal_(layer.weight, gain=0.5)
             nn.init.zeros_(layer.bias)

@@ -48,11 +48,23 @@ def plot_pipeline(frames, latent_dim, n_clips):
     for left, width, text, colour in stages:
         axes.add_patch(FancyBboxPatch((left, 1.7), width, 1.9, boxstyle="round,pad=0.1", fc=colour, ec="0.3"))
         axes.text(left + width / 2, 2.65, text, ha="center", va="center", fontsize=10)
-    for start, end, text in ((4.0, 5.3, "clips"), (9.05, 10.1, ""), (13.05, 14.1, "split"), (17.45, 18.5, "")):
-        axes.add_patch(FancyArrowPatch((start, 2.65), (end, 2.65), arrowstyle="-|>", mutation_scale=14, color="0.2"))
+    for start, end, text in (
+        (4.0, 5.3, "clips"),
+        (9.05, 10.1, ""),
+        (13.05, 14.1, "split"),
+        (17.45, 18.5, ""),
+    ):
+        axes.add_patch(
+            FancyArrowPatch((start, 2.65), (end, 2.65), arrowstyle="-|>", mutation_scale=14, color="0.2")
+        )
         axes.text((start + end) / 2, 3.0, text, ha="center", fontsize=9)
     back = FancyArrowPatch(
-        (20.2, 1.5), (15.8, 1.5), arrowstyle="-|>", mutation_scale=14, color="0.2", connectionstyle="arc3,rad=-0.3"
+        (20.2, 1.5),
+        (15.8, 1.5),
+        arrowstyle="-|>",
+        mutation_scale=14,
+        color="0.2",
+        connectionstyle="arc3,rad=-0.3",
     )
     axes.add_patch(back)
     axes.text(18, 0.25, "leapfrog step: q̇ = ∂H/∂p,  ṗ = −∂H/∂q", ha="center", fontsize=10)
@@ -83,7 +95,9 @@ def plot_energy(short, long, train_steps=15):
         panel.plot(energies, color=COLOURS["HNN"], marker=".", label="$H(z_t)$")
         panel.axhline(energies[0], color=COLOURS["Baseline MLP"], ls="--", label="$H(z_0)$")
         panel.set(
-            xlabel="step t", ylabel="learned H (a.u.)", title=f"{len(energies) - 1} steps, largest drift {drift:.3f}"
+            xlabel="step t",
+            ylabel="learned H (a.u.)",
+            title=f"{len(energies) - 1} steps, largest drift {drift:.3f}",
         )
     axes[1].axvspan(0, train_steps, color="0.9", label="training horizon", zorder=0)
     for panel in axes:
@@ -110,8 +124,12 @@ def plot_training(histories):
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.6))
     for name, history in histories.items():
         epochs = [row["epoch"] for row in history]
-        axes[0].plot(epochs, [row["prediction"] for row in history], color=COLOURS[name], label=f"{name}, train")
-        axes[0].plot(epochs, [row["test_mse"] for row in history], "--", color=COLOURS[name], label=f"{name}, test")
+        axes[0].plot(
+            epochs, [row["prediction"] for row in history], color=COLOURS[name], label=f"{name}, train"
+        )
+        axes[0].plot(
+            epochs, [row["test_mse"] for row in history], "--", color=COLOURS[name], label=f"{name}, test"
+        )
     axes[0].set(ylabel="MSE per dimension", title="prediction error", yscale="log")
     for axis_formatter in (axes[0].yaxis.set_major_formatter, axes[0].yaxis.set_minor_formatter):
         axis_formatter(FormatStrFormatter("%g"))
@@ -132,11 +150,22 @@ def plot_phase_portraits(true, predicted, pairs=(0, 1, 2, 3)):
     half = true.shape[-1] // 2
     figure, axes = plt.subplots(1, len(pairs), figsize=(3.1 * len(pairs), 3.5), squeeze=False)
     for panel, i in zip(axes.flat, pairs, strict=True):
-        for z, style, colour, name in ((true, "-", "0.45", "true"), (predicted, "-", COLOURS["HNN"], "predicted")):
+        for z, style, colour, name in (
+            (true, "-", "0.45", "true"),
+            (predicted, "-", COLOURS["HNN"], "predicted"),
+        ):
             q, p = z[:, i], z[:, half + i]
             panel.plot(q, p, style, color=colour, marker=".", ms=4, lw=1.4, label=name)
             panel.plot(q[-1], p[-1], "X", color=COLOURS["Baseline MLP"], ms=9, mec="white", label="end")
-        panel.plot(true[0, i], true[0, half + i], "o", color=COLOURS["HNN (no energy loss)"], ms=8, mec="white", label="start")
+        panel.plot(
+            true[0, i],
+            true[0, half + i],
+            "o",
+            color=COLOURS["HNN (no energy loss)"],
+            ms=8,
+            mec="white",
+            label="start",
+        )
         panel.set(xlabel=f"$q_{{{i}}}$", ylabel=f"$p_{{{i}}}$", title=f"pair {i}")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
@@ -161,7 +190,9 @@ def plot_ablation(mse, drift, floors):
         panel.grid(axis="x", visible=False)
     for name, value in floors.items():
         axes[0].axhline(value, ls=FLOORS[name], color=COLOURS[name], label=name)
-    axes[0].set_ylim(0, 1.25 * max([*floors.values(), *(values.mean() + values.std() for values in mse.values())]))
+    axes[0].set_ylim(
+        0, 1.25 * max([*floors.values(), *(values.mean() + values.std() for values in mse.values())])
+    )
     axes[0].legend(fontsize="small", ncols=2, loc="upper left")
     return figure
 
@@ -170,7 +201,9 @@ def plot_step_times(milliseconds):
     """{batch size: {name: ms per step}}: one panel per batch size, with the ratio to the MLP."""
     figure, axes = plt.subplots(1, len(milliseconds), figsize=(10, 3.2), squeeze=False, sharey=True)
     for panel, (batch, times) in zip(axes.flat, milliseconds.items(), strict=True):
-        bars = panel.barh(list(times), list(times.values()), color=[COLOURS[name] for name in times], height=0.6)
+        bars = panel.barh(
+            list(times), list(times.values()), color=[COLOURS[name] for name in times], height=0.6
+        )
         ratios = [f"{ms:.2f} ms, {ms / times['Baseline MLP']:.1f}×" for ms in times.values()]
         panel.bar_label(bars, ratios, padding=4, fontsize="small")
         panel.set(title=f"batch {batch}", xlabel="ms per step", xlim=(0, 1.6 * max(times.values())))

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+from safetensors import SafetensorError
 
 ROOT = Path(__file__).resolve().parent.parent
 SCALES = ("quick", "paper")
@@ -77,7 +78,8 @@ class Run:
         versions = {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
         manifest = {"notebook": self.notebook, "scale": self.scale, **self.fingerprint}
         write_json(
-            self.folder / "manifest.json", manifest | {"digest": digest, "versions": versions, "files": hashes}
+            self.folder / "manifest.json",
+            manifest | {"digest": digest, "versions": versions, "files": hashes},
         )
 
     def settings_of(self, notebook):
@@ -88,7 +90,11 @@ class Run:
         """The folder of an earlier notebook, with every file and its own inputs as recorded."""
         manifest, folder = self._manifest(notebook), self.scale_folder / notebook
         again = f"run notebook {notebook} again (SCALE = {self.scale!r}, SEED = {self.seed})"
-        if manifest["notebook"] != notebook or manifest["scale"] != self.scale or manifest["seed"] != self.seed:
+        if (
+            manifest["notebook"] != notebook
+            or manifest["scale"] != self.scale
+            or manifest["seed"] != self.seed
+        ):
             raise ArtifactError(f"{folder} was made by another run (seed {manifest['seed']}): {again}")
         for name, recorded in manifest["files"].items():
             if not (folder / name).is_file():
@@ -139,9 +145,8 @@ class Run:
     def _manifest(self, notebook):
         path = self.scale_folder / notebook / "manifest.json"
         if not path.is_file():
-            raise ArtifactError(
-                f"{path} is missing: run notebook {notebook} first (SCALE = {self.scale!r}, SEED = {self.seed})"
-            )
+            wanted = f"SCALE = {self.scale!r}, SEED = {self.seed}"
+            raise ArtifactError(f"{path} is missing: run notebook {notebook} first ({wanted})")
         return _read_json(path)
 
 
@@ -165,12 +170,13 @@ def pick_device(device=None):
 
 
 def pick_encoder_dtype(device):
-    """What a frozen encoder multiplies fastest in: bf16 on A100-class GPUs and on CPUs with AMX,
-    fp16 on older GPUs such as the T4, float32 otherwise."""
+    """What an encoder multiplies fastest in: bf16 on A100-class GPUs and on CPUs with AMX or AVX-512
+    BF16, fp16 on older GPUs such as the T4, float32 otherwise."""
     if device.type == "cuda":
         real_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if real_bf16 else torch.float16
-    return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
+    fast_bf16 = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if fast_bf16 else torch.float32
 
 
 def hardware(device):
@@ -200,7 +206,9 @@ def check(label, value, *, equals=None, at_least=None, at_most=None):
         if bound is not None and (not holds() or (isinstance(value, float) and math.isnan(value))):
             raise AssertionError(f"{label}: {shown}, expected {words} {bound}")
     wanted = ", ".join(f"{words} {bound}" for words, (bound, _) in conditions.items() if bound is not None)
-    print(f"passed: {label} = {shown} ({wanted})" if isinstance(value, int) else f"passed: {label} ({wanted})")
+    print(
+        f"passed: {label} = {shown} ({wanted})" if isinstance(value, int) else f"passed: {label} ({wanted})"
+    )
 
 
 def write_atomically(path, write):
@@ -208,6 +216,7 @@ def write_atomically(path, write):
     path = Path(path)
     with _saying_where(path.parent):
         descriptor, unfinished = tempfile.mkstemp(prefix=".unfinished-", suffix=path.suffix, dir=path.parent)
+        os.fchmod(descriptor, 0o644)  # mkstemp's files are for the owner alone
         os.close(descriptor)
         try:
             write(unfinished)
@@ -239,9 +248,8 @@ def _read_json(path):
 def _saying_where(folder):
     try:
         yield
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise OSError(
-            error.errno,
-            f"cannot write to {folder} ({error.strerror}): free some space, or set the environment "
-            "variable HJEPA_ARTIFACTS to a folder that can be written",
+            f"cannot write to {folder} ({getattr(error, 'strerror', None) or error}): free some space, or set "
+            "the environment variable HJEPA_ARTIFACTS to a folder that can be written"
         ) from error

@@ -1,17 +1,14 @@
 """Losses, curriculum and the training loop of the paper's §3.4 and §4.4."""
 
-import json
 import math
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
-from .run import write_atomically
+from .checkpoints import restore_training, save_training
 
 
 class RolloutLoss(NamedTuple):
@@ -77,7 +74,8 @@ def fit(
         if not windows.isfinite().all():
             raise ValueError(f"the {name} windows hold NaN or infinity: encode the videos again")
     optimiser = torch.optim.AdamW(dynamics.parameters(), lr=lr, weight_decay=weight_decay)
-    history = _restore(checkpoint, dynamics, optimiser) if checkpoint else []
+    file = Path(checkpoint) / "training.safetensors" if checkpoint else None
+    history = restore_training(file, dynamics, optimiser) if file else []
     batch_size = min(batch_size, len(train_windows))
     progress = tqdm(range(len(history) + 1, n_epochs + 1), desc=label, unit="epoch")
     for epoch in progress:
@@ -91,8 +89,8 @@ def fit(
             | ({"dt": dynamics.clamped_dt.item()} if hasattr(dynamics, "clamped_dt") else {})
         )
         progress.set_postfix(test_mse=f"{history[-1]['test_mse']:.3f}")
-        if checkpoint:
-            _save(checkpoint, dynamics, optimiser, history)
+        if file:
+            save_training(file, dynamics, optimiser, history)
     return history
 
 
@@ -118,35 +116,3 @@ def _train_epoch(dynamics, optimiser, windows, weight, seeds, batch_size, max_no
 def _mean_error(dynamics, windows):
     predicted = dynamics.rollout(windows[:, 0], windows.shape[1] - 1)
     return (predicted[:, 1:] - windows[:, 1:]).square().mean().item()
-
-
-def _save(folder, dynamics, optimiser, history):
-    """One file holds weights, AdamW's moments and the history, so it can never be half of a state."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"model.{name}": tensor for name, tensor in dynamics.state_dict().items()}
-    for index, moments in optimiser.state_dict()["state"].items():
-        tensors |= {f"adamw.{index}.{name}": tensor for name, tensor in moments.items()}
-    write_atomically(
-        folder / "training.safetensors",
-        lambda path: save_file(tensors, path, metadata={"history": json.dumps(history)}),
-    )
-
-
-def _restore(folder, dynamics, optimiser):
-    """The history of the epochs already done; model and optimiser are set to their state."""
-    file = Path(folder) / "training.safetensors"
-    if not file.exists():
-        return []
-    device = str(next(dynamics.parameters()).device)
-    tensors = load_file(file, device=device)
-    dynamics.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-    state = optimiser.state_dict()
-    state["state"] = {}
-    for key, tensor in tensors.items():
-        if key.startswith("adamw."):
-            _, index, name = key.split(".")
-            state["state"].setdefault(int(index), {})[name] = tensor
-    optimiser.load_state_dict(state)
-    with safe_open(file, "pt") as opened:
-        return json.loads(opened.metadata()["history"])

@@ -1,6 +1,7 @@
 """Write and read clips; the only importer of torchcodec."""
 
 import os
+import re
 from pathlib import Path
 
 import torch
@@ -54,7 +55,9 @@ def read_video(path):
 def _encode(path, frames, fps, **options):
     frames = torch.as_tensor(frames)
     if frames.dtype != torch.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or len(frames) == 0:
-        raise ValueError(f"frames must be uint8 (n_frames, H, W, 3), got {frames.dtype} {tuple(frames.shape)}")
+        raise ValueError(
+            f"frames must be uint8 (n_frames, H, W, 3), got {frames.dtype} {tuple(frames.shape)}"
+        )
     path = Path(path)
     encoder = _torchcodec("encoders").VideoEncoder(frames.permute(0, 3, 1, 2).contiguous(), frame_rate=fps)
     unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
@@ -77,4 +80,6 @@ def _torchcodec(part):
 
 
 def _first_line(error):
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    """What FFmpeg said, without the place in torchcodec's source."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return re.sub(r"^.*\.cpp:\d+, ", "", line)

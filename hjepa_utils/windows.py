@@ -39,9 +39,9 @@ def split_by_window(n_windows, train_fraction=0.8, *, seed):
 def _split(n, train_fraction, seed, what):
     if not 0 < train_fraction < 1:
         raise ValueError(f"train_fraction must lie between 0 and 1, got {train_fraction}")
-    n_train = round(n * train_fraction)
-    if not 0 < n_train < n:
-        raise ValueError(f"{n} {what} cannot be split {train_fraction:g} to {1 - train_fraction:g}: use more")
+    if n < 2:
+        raise ValueError(f"{n} {what} cannot be split into training and test: at least 2 are needed")
+    n_train = min(max(round(n * train_fraction), 1), n - 1)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
     return order[:n_train].sort().values, order[n_train:].sort().values
 
@@ -57,7 +57,9 @@ def load_latents(folder):
     for name, clips in latents.items():
         if not clips.isfinite().all():
             clip = (~clips.isfinite().all(dim=1)).nonzero()[0].item()
-            raise ValueError(f"the latents of {name} hold NaN or infinity at clip {clip}: encode that video again")
+            raise ValueError(
+                f"the latents of {name} hold NaN or infinity at clip {clip}: encode that video again"
+            )
     return latents
 
 
@@ -103,12 +105,19 @@ class LatentWindows(NamedTuple):
         and if no window is left.
         """
         if scaling not in ("standardised", "raw") or split not in ("video", "window"):
-            raise ValueError(f'scaling "standardised" or "raw", split "video" or "window"; got {scaling!r}, {split!r}')
+            raise ValueError(
+                f'scaling "standardised" or "raw", split "video" or "window"; got {scaling!r}, {split!r}'
+            )
         clips = [c for c in latents.values() if len(c) >= length]
+        if not clips:
+            raise ValueError(
+                f"no video has {length} embeddings, the longest has {max(map(len, latents.values()))}: "
+                f"use videos of at least {16 + 4 * (length - 1)} frames"
+            )
         if len(clips) < len(latents):
-            warnings.warn(f"{len(latents) - len(clips)} videos have fewer than {length} clips: left out", stacklevel=2)
-        longest = max(latents.values(), key=len)
-        windows = [make_windows(c, length) for c in clips or [longest]]
+            left_out = len(latents) - len(clips)
+            warnings.warn(f"{left_out} videos have fewer than {length} embeddings: left out", stacklevel=2)
+        windows = [make_windows(c, length) for c in clips]
         video = torch.cat([torch.full((len(w),), k) for k, w in enumerate(windows)])
         windows = torch.cat(windows)
         if split == "video":
@@ -121,7 +130,9 @@ class LatentWindows(NamedTuple):
             seen = windows[in_train].flatten(0, 1)
         identity = Standardiser.identity(windows.shape[-1])
         standardiser = Standardiser.fitted_to(seen) if scaling == "standardised" else identity
-        return cls(standardiser(windows[in_train]), standardiser(windows[~in_train]), video[~in_train], standardiser)
+        return cls(
+            standardiser(windows[in_train]), standardiser(windows[~in_train]), video[~in_train], standardiser
+        )
 
     def to(self, device):
         """The windows on a device; the rest stays."""
