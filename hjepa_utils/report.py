@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from .run import ROOT, write_atomically
+from .run import write_atomically
 
 PUBLISHED = {  # the paper's tables 2 and 3: MSE in raw latent units, drift in units of its own H
     "HNN (full)": ("0.102 ± 0.045", "0.010 ± 0.007"),
@@ -24,10 +24,12 @@ def results_table(saved):
         "|---|---|---|---|---|---|",
     ]
     for arm, score in ablations["arms"].items():
-        mse = "{mse:.2f} ± {mse_std_over_windows:.2f}".format(**score)
-        interval = "[{:.2f}, {:.2f}]".format(*score["mse_interval_over_videos"])
+        mse = "{mean:.2f} ± {std:.2f}".format(**score["mse"])
+        interval = "[{:.2f}, {:.2f}]".format(*score["mse"]["interval"])
         published = " | ".join(PUBLISHED[arm])
-        lines.append(f"| {arm} | {mse} | {interval} | {score['drift_over_spread']:.2g} | {published} |")
+        lines.append(
+            f"| {arm} | {mse} | {interval} | {score['drift_over_spread']['mean']:.2g} | {published} |"
+        )
     lines += [f"| {name} | {mse:.2f} | | | – | – |" for name, mse in ablations["floors"].items()]
     times = saved["wall_clock"]["05_phase_space_and_timing"]
     ratios = times["ratio_to_mlp"]["batch 1"]
@@ -35,9 +37,9 @@ def results_table(saved):
     lines += [
         "",
         f"Encoder `{latents['encoder']}` (z of width {latents['latent_dim']}), {run['scale']} scale "
-        f"({ablations['n_epochs']} epochs), {seeds} from {run['seed']}, on: {run['hardware']}. "
-        "MSE per standardised dimension over 15 steps, ± one standard deviation over test windows of the "
-        "first seed; the paper's are in raw units of another encoder and cannot be compared with ours, "
+        f"({ablations['training']['n_epochs']} epochs), {seeds} from {run['seed']}, on: {run['hardware']}. "
+        "MSE per standardised dimension over 15 steps, averaged over seeds, ± one standard deviation over "
+        "test windows; the paper's are in raw units of another encoder and cannot be compared with ours, "
         "only their order can. "
         f"A leapfrog step costs {ratios['HNN (leapfrog)']:.1f}× the MLP's at D = {times['dim']} and batch 1 "
         f"on {times['hardware']} ({ratios['HNN (leapfrog, autograd)']:.1f}× by autograd; the paper: 18×).",
@@ -45,10 +47,10 @@ def results_table(saved):
     return "\n".join(lines)
 
 
-def refresh_readme():
+def refresh_readme(root):
     """Put the table of `figures/results.json` between the README's markers."""
-    readme = ROOT / "README.md"
-    table = results_table(json.loads((ROOT / "figures" / "results.json").read_text()))
+    readme = root / "README.md"
+    table = results_table(json.loads((root / "figures" / "results.json").read_text()))
     text, n_marked = _MARKED.subn(lambda m: f"{m[1]}{table}\n{m[2]}", readme.read_text(encoding="utf-8"))
     if n_marked != 1:
         raise ValueError("README.md needs one pair of markers: <!-- results --> and <!-- end of results -->")

@@ -249,7 +249,8 @@ def _saying_where(folder):
     try:
         yield
     except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise OSError(
-            f"cannot write to {folder} ({getattr(error, 'strerror', None) or error}): free some space, or set "
-            "the environment variable HJEPA_ARTIFACTS to a folder that can be written"
+            f"cannot write to {folder} ({reason}): free some space, or set the environment variable "
+            "HJEPA_ARTIFACTS to a folder that can be written"
         ) from error
