@@ -19,7 +19,9 @@ _HOME = {
         "LatentWindows", "Standardiser", "load_latents", "make_windows", "split_by_video", "split_by_window",
     ),
     "training": ("energy_weight", "fit", "rollout_loss"),
-    "evaluation": ("clustered_interval", "energy_drift", "probe_scores", "ridge_probe", "rollout_errors"),
+    "evaluation": (
+        "clustered_interval", "energy_drift", "probe_scores", "ridge_probe", "rollout_errors", "summarise",
+    ),
     "run": ("check", "seeded", "start_run"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

@@ -63,11 +63,7 @@ class BaselineMLP(nn.Module, PyTorchModelHubMixin):
         super().__init__()
         self.latent_dim, self.residual = latent_dim, residual
         widths = (latent_dim, *hidden_dims)
-        hidden = [
-            layer
-            for a, b in pairwise(widths)
-            for layer in (nn.Linear(a, b), nn.ReLU())
-        ]
+        hidden = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())]
         self.network = nn.Sequential(*hidden, nn.Linear(widths[-1], latent_dim))
 
     def forward(self, z):

@@ -1,5 +1,6 @@
 """Frozen V-JEPA 2 encoders and the clip embeddings they give; the only importer of transformers."""
 
+import hashlib
 import re
 import warnings
 from dataclasses import dataclass
@@ -40,6 +41,14 @@ class Encoder:
     @property
     def image_size(self):
         return self.model.config.crop_size
+
+    def weights_hash(self):
+        """SHA-256 over all weights: latents of other weights under the same name can be told apart."""
+        digest = hashlib.sha256()
+        for name, tensor in self.model.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.cpu().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
 
     @torch.inference_mode()
     def embed(self, clips):

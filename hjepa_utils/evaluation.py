@@ -44,6 +44,13 @@ def clustered_interval(values, groups, *, rng, n_resamples=2000):
     return tuple(np.quantile(means, [0.025, 0.975]).tolist())
 
 
+def summarise(values, groups, *, rng):
+    """Mean, standard deviation over windows and 95 % interval over videos of a number per window, (n)."""
+    values = np.asarray(values, float)
+    interval = clustered_interval(values, groups, rng=rng)
+    return {"mean": float(values.mean()), "std": float(values.std()), "interval": list(interval)}
+
+
 def ridge_probe():
     """A linear read-out, not yet fitted: ridge on standardised latents, penalty by leave-one-out.
 

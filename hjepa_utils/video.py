@@ -2,6 +2,8 @@
 
 import os
 import re
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -71,12 +73,14 @@ def _encode(path, frames, fps, **options):
 
 
 def _torchcodec(part):
+    """`torchcodec.decoders` or `.encoders`, which load FFmpeg. `RuntimeError` if they cannot."""
     try:
-        import torchcodec.decoders
-        import torchcodec.encoders
+        module = import_module(f"torchcodec.{part}")  # without FFmpeg, older releases fail here
     except (ImportError, OSError, RuntimeError) as error:
         raise RuntimeError(NO_FFMPEG) from error
-    return getattr(torchcodec, part)
+    if getattr(sys.modules["torchcodec"], "ffmpeg_major_version", "unknown") is None:  # and newer ones say so
+        raise RuntimeError(NO_FFMPEG)
+    return module
 
 
 def _first_line(error):
