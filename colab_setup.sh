@@ -1,0 +1,173 @@
+#!/usr/bin/env bash
+# Sets up H-JEPA, in Colab's own environment or in a .venv beside this script; runs it; tests it.
+set -euo pipefail
+
+root="$(CDPATH= cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+requirements="$root/requirements.txt"
+venv="$root/.venv"
+stamp="$venv/requirements_installed.txt" # what the finished installation was made from
+unfinished="$root/.venv_unfinished"      # exists while one is under way, so after a broken one too
+
+usage() {
+  cat <<'TEXT'
+usage: bash colab_setup.sh          install what is missing (on Colab, or into .venv)
+       bash colab_setup.sh run      run the notebooks in order; its options:
+            [--scale quick|paper] [--encoder NAME] [--from 03] [--publish] [-p NAME VALUE]...
+       bash colab_setup.sh test     check the code, the notebooks and their outputs
+
+HJEPA_PYTHON chooses the Python (3.11 to 3.13), HJEPA_ARTIFACTS the folder for all that is generated.
+TEXT
+}
+
+die() {
+  echo "error: $*" >&2
+  exit 1
+}
+
+on_colab() {
+  [ -n "${COLAB_RELEASE_TAG:-}" ] || { [ -d /content ] && python3 -c "import google.colab" 2>/dev/null; }
+}
+
+versions() {
+  "$python" -m pip list --format=freeze --disable-pip-version-check | LC_ALL=C sort
+}
+
+# Into the live environment: pip adds what is missing and must not touch what Colab has built in.
+install_on_colab() {
+  local before constraints replaced
+  python="$(command -v python3)"
+  before="$(versions)"
+  constraints="$(mktemp)"
+  grep -E '^(torch|torchvision|torchcodec|numpy)==' <<<"$before" >"$constraints" || true
+  "$python" -m pip install --quiet --constraint "$constraints" --requirement "$requirements" ||
+    die "pip could not install requirements.txt; its reason is above"
+  rm "$constraints"
+  replaced="$(LC_ALL=C comm -23 <(echo "$before") <(versions) | tr '\n' ' ')"
+  if [ -n "$replaced" ]; then
+    echo "RESTART NEEDED (Runtime > Restart session): the session may still use the replaced ${replaced% }"
+  else
+    echo "No restart is needed: nothing that the session may have imported was replaced."
+  fi
+}
+
+python_version() { # 3.12, say; nothing if there is no such Python or it is not a supported one
+  "$1" -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 14) and print("%d.%d" % v[:2])' 2>/dev/null || true
+}
+
+base_python() {
+  local candidate
+  for candidate in "${HJEPA_PYTHON:-python3}" python3.13 python3.12 python3.11; do
+    [ -z "$(python_version "$candidate")" ] || { echo "$candidate" && return; }
+    [ -z "${HJEPA_PYTHON:-}" ] || die "HJEPA_PYTHON=$HJEPA_PYTHON is not a Python from 3.11 to 3.13"
+  done
+  die "no Python from 3.11 to 3.13 found: install one, or name one with HJEPA_PYTHON"
+}
+
+# Begun anew if the last installation was interrupted (pip takes half a package for a whole one),
+# if the Python is gone, or if another one is asked for. Otherwise pip adds what has changed.
+install_in_venv() {
+  local base
+  python="$venv/bin/python"
+  if [ ! -e "$unfinished" ] && cmp -s "$requirements" "$stamp" && venv_is_usable; then return; fi
+  if [ -e "$unfinished" ] || ! venv_is_usable; then
+    base="$(base_python)"
+    echo "Making .venv with Python $(python_version "$base")"
+    touch "$unfinished"
+    "$base" -m venv --clear "$venv" || die "$base cannot make a virtual environment; its reason is above"
+  fi
+  touch "$unfinished"
+  echo "Installing requirements.txt into .venv: about 6 GB, a few minutes"
+  "$python" -m pip install --disable-pip-version-check --requirement "$requirements" ||
+    die "pip could not install requirements.txt; its reason is above"
+  cp "$requirements" "$stamp"
+  rm "$unfinished"
+}
+
+venv_is_usable() {
+  local found wanted
+  found="$(python_version "$python")"
+  wanted="$(python_version "${HJEPA_PYTHON:-$python}")"
+  [ -n "$found" ] && [ "$found" = "$wanted" ] && "$python" -m pip --version >/dev/null 2>&1
+}
+
+# torchcodec is installed without FFmpeg's shared libraries and imports without them: use it.
+ffmpeg_loads() {
+  "$python" -P - >/dev/null 2>&1 <<'PYTHON'
+import torch
+from torchcodec.encoders import VideoEncoder
+
+VideoEncoder(torch.zeros(1, 3, 16, 16, dtype=torch.uint8), frame_rate=1)
+PYTHON
+}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+install_ffmpeg() {
+  if command -v brew >/dev/null; then
+    brew install ffmpeg
+  elif as_root true 2>/dev/null && command -v apt-get >/dev/null; then
+    as_root apt-get update -q
+    as_root apt-get install -qy --no-install-recommends ffmpeg
+  elif as_root true 2>/dev/null && command -v dnf >/dev/null; then
+    as_root dnf install -y ffmpeg-free
+  fi
+}
+
+setup() {
+  if on_colab; then install_on_colab; else install_in_venv; fi
+  if ! ffmpeg_loads; then
+    install_ffmpeg || true
+    ffmpeg_loads || die "torchcodec cannot load FFmpeg's libraries: install the package ffmpeg" \
+      "(sudo apt-get install ffmpeg, for example) and run this again"
+  fi
+}
+
+# Every check runs, so that one report tells all: a verdict each, with the last line it printed.
+check() {
+  local name="$1" verdict=passed
+  printf '\n== %s\n' "$name"
+  "${@:2}" 2>&1 | tee "$scratch/log" || verdict=FAILED
+  if [[ "$*" == *" -m pytest "* ]] && ! tail -n 1 "$scratch/log" | grep -q ' passed'; then verdict=FAILED; fi
+  [ "$verdict" = passed ] || failed=1
+  report+="$(printf '%s  %-17s %s' "$verdict" "$name" "$(grep . "$scratch/log" | tail -n 1)")"$'\n'
+}
+
+run_tests() {
+  local pytest=("$python" -m pytest -c tests/pytest.ini --rootdir .)
+  report="" failed=0 scratch="$(mktemp -d)"
+  trap 'rm -rf "$scratch"' EXIT
+  export HJEPA_ARTIFACTS="$scratch/artifacts" HF_HUB_OFFLINE=1 HJEPA_HEADLESS=1 TQDM_DISABLE=1
+  cd "$root"
+  check "ruff check" "$python" -m ruff check .
+  check "ruff format" "$python" -m ruff format --check .
+  check "unit tests" "${pytest[@]}" tests
+  check "notebook chain" "${pytest[@]}" -m chain --durations=0 tests/test_notebook_chain.py
+  check "notebook outputs" "${pytest[@]}" --nbval --nbval-current-env tests/test_notebook_outputs.py \
+    notebooks/[0-9][0-9]_*.ipynb
+  printf '\n%s' "$report"
+  return "$failed"
+}
+
+case "${1-}" in
+  "")
+    setup
+    echo "H-JEPA is set up."
+    ;;
+  run)
+    setup
+    # -P: this project's module, not one in the current directory, which stays for relative folders.
+    PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec "$python" -P -m hjepa_utils.notebooks "$@"
+    ;;
+  test)
+    [ $# -eq 1 ] || { usage >&2 && exit 2; }
+    setup
+    run_tests
+    ;;
+  -h | --help) usage ;;
+  *)
+    usage >&2
+    exit 2
+    ;;
+esac
