@@ -1,0 +1,62 @@
+"""Puts the project on the path, and gives nbval a tolerance for floats."""
+
+import re
+import sys
+from math import isclose
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+# The notebooks print rounded numbers. A last digit that rounds the other way needs the absolute
+# part; the relative one covers what processors differ by after a short training.
+REL_TOL, ABS_TOL = 2e-2, 2e-3
+FLOAT = re.compile(r"([-+]?\d+\.\d*(?:e[-+]?\d+)?|[-+]?\d+e[-+]?\d+)", re.IGNORECASE)
+
+
+class TolerantText(str):
+    """Equal to a text with the same words and integers, and floats within the tolerance.
+
+    Runs of spaces and dashes count as one, because the columns of a table move with its numbers.
+    """
+
+    __hash__ = str.__hash__
+
+    def __eq__(self, other):
+        if not isinstance(other, str):
+            return NotImplemented
+        mine, others = self._parts(self), self._parts(other)
+        return len(mine) == len(others) and all(map(self._same, mine, others))
+
+    def __ne__(self, other):
+        return not self == other
+
+    @staticmethod
+    def _parts(text):
+        return FLOAT.split(re.sub(r"([ \t]|[-─═])\1*", r"\1", text).strip())
+
+    @staticmethod
+    def _same(mine, other):
+        if FLOAT.fullmatch(mine) and FLOAT.fullmatch(other):
+            return isclose(float(mine), float(other), rel_tol=REL_TOL, abs_tol=ABS_TOL)
+        return mine.strip(" ") == other.strip(" ")
+
+
+def pytest_configure(config):
+    if not config.getoption("nbval", default=False):
+        return
+    from nbval.plugin import IPyNbCell
+
+    sanitize = IPyNbCell.sanitize  # private; requirements.txt pins nbval for it
+
+    def tolerant(cell, output):
+        text = sanitize(cell, output)
+        return TolerantText(text) if isinstance(text, str) else text
+
+    IPyNbCell.sanitize = tolerant
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if hasattr(item, "output_timeout"):  # nbval's; its 5 s are short for a busy machine
+            item.output_timeout = 600

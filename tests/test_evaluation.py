@@ -1,0 +1,146 @@
+"""Statistics against closed forms, plain loops and brute force."""
+
+import numpy as np
+import pytest
+import torch
+
+from hjepa_utils import (
+    HNN,
+    BaselineMLP,
+    HamiltonianDynamics,
+    clustered_interval,
+    energy_drift,
+    kinetic_energy,
+    probe_scores,
+    ridge_probe,
+    rollout_errors,
+    simulate_collisions,
+)
+
+
+def brute_force_interval(values, groups, n_resamples, seed):
+    rng, means = np.random.default_rng(seed), []
+    members = [values[groups == g] for g in np.unique(groups)]
+    for _ in range(n_resamples):
+        drawn = rng.choice(len(members), len(members))
+        means.append(np.concatenate([members[k] for k in drawn]).mean())
+    return np.quantile(means, [0.025, 0.975])
+
+
+def test_errors_over_the_horizon_are_those_of_a_plain_loop():
+    torch.manual_seed(0)
+    windows = torch.randn(5, 4, 6)
+    for dynamics in (BaselineMLP(6, (8,)), HamiltonianDynamics(HNN(6, (8, 8)))):
+        errors = rollout_errors(dynamics, windows)
+        assert errors.shape == (5, 3) and not errors.requires_grad
+        for i, window in enumerate(windows):
+            predicted = dynamics.rollout(window[0], 3).detach().numpy()
+            for t in range(1, 4):
+                expected = np.mean((predicted[t] - window[t].numpy()) ** 2)
+                assert errors[i, t - 1].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_drift_is_the_largest_distance_from_the_first_energy():
+    t = torch.arange(10, dtype=torch.float64)
+    rising, dipping = torch.stack([3 + 0.5 * t, t]), torch.stack([2 - (t - 4) ** 2, t])
+    trajectories = torch.stack([rising.T, dipping.T, -rising.T])
+    drift = energy_drift(lambda z: z[..., 0], trajectories)
+    assert drift.tolist() == [4.5, 16.0, 4.5]  # 0.5 · 9; from -14 up to 2, then down to -23
+
+
+def test_no_motion_is_no_drift():
+    still = torch.randn(3, 1, 4).expand(3, 7, 4)
+    assert energy_drift(lambda z: z.square().sum(-1), still).tolist() == [0, 0, 0]
+
+
+def test_the_interval_is_the_bootstraps_over_groups():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(12), rng.integers(3, 20, 12))
+    values = rng.normal(size=12)[groups] + rng.normal(size=len(groups)) / 3
+    actual = clustered_interval(values, groups, rng=np.random.default_rng(1), n_resamples=20_000)
+    expected = brute_force_interval(values, groups, 20_000, seed=2)
+    np.testing.assert_allclose(actual, expected, atol=0.03)  # Monte Carlo error of a tail of 20,000
+    assert actual[0] < values.mean() < actual[1]
+
+
+def test_one_value_a_group_gives_the_textbook_interval():
+    values = np.random.default_rng(0).normal(5, 2, 400)
+    low, high = clustered_interval(values, np.arange(400), rng=np.random.default_rng(1), n_resamples=20_000)
+    half = 1.96 * values.std() / 20
+    np.testing.assert_allclose([low, high], [values.mean() - half, values.mean() + half], atol=0.02)
+
+
+def test_repeating_every_value_within_its_group_changes_nothing():
+    """Overlapping windows are no new samples."""
+    values = np.random.default_rng(0).normal(size=15)
+    once = clustered_interval(values, np.arange(15), rng=np.random.default_rng(1))
+    often = clustered_interval(values.repeat(19), np.arange(15).repeat(19), rng=np.random.default_rng(1))
+    np.testing.assert_allclose(often, once, rtol=1e-12)
+
+
+def test_the_interval_covers_the_mean_as_often_as_it_says():
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(300):
+        values = (rng.normal(size=40)[:, None] + rng.normal(size=(40, 5)) / 2).ravel()
+        low, high = clustered_interval(values, np.arange(40).repeat(5), rng=rng, n_resamples=400)
+        hits += low <= 0 <= high
+    assert 0.89 < hits / 300 < 0.98  # 95 % ± 3.5 standard errors, less the percentile method's 2 %
+
+
+def test_equal_values_and_a_single_group_have_no_width():
+    rng = np.random.default_rng(0)
+    assert clustered_interval([0.25] * 6, [0, 0, 1, 1, 2, 2], rng=rng) == (0.25, 0.25)
+    assert clustered_interval([1.0, 3.0], ["a", "a"], rng=rng) == (2.0, 2.0)
+
+
+def test_the_interval_is_repeatable_and_takes_tensors():
+    values, groups = torch.randn(20), torch.arange(20) // 4
+    first, again = (clustered_interval(values, groups, rng=np.random.default_rng(3)) for _ in range(2))
+    assert first == again and all(isinstance(limit, float) for limit in first)
+
+
+def test_one_group_per_value_is_needed():
+    with pytest.raises(ValueError, match=r"one group per value is needed, got \(3,\) and \(2,\)"):
+        clustered_interval([1.0, 2.0, 3.0], [0, 1], rng=np.random.default_rng(0))
+
+
+def test_the_probe_recovers_a_linear_map():
+    rng = np.random.default_rng(0)
+    scales, matrix = np.geomspace(0.01, 100, 12), rng.normal(size=(12, 3))
+    train, test = rng.normal(size=(300, 12)) * scales, rng.normal(size=(50, 12)) * scales
+    probe = ridge_probe().fit(train, (train / scales) @ matrix + 7)
+    np.testing.assert_allclose(probe.predict(test), (test / scales) @ matrix + 7, atol=1e-3)
+
+
+def test_the_probe_finds_nothing_in_noise():
+    rng = np.random.default_rng(0)
+    z, target = rng.normal(size=(400, 50)), rng.normal(size=400)
+    assert ridge_probe().fit(z[:300], target[:300]).score(z[300:], target[300:]) < 0.1
+
+
+@pytest.fixture(scope="module")
+def clips():
+    """The states at 34 clips of each of 20 videos, and the video of each."""
+    states = [simulate_collisions(150, rng=np.random.default_rng(s))[7:140:4] for s in range(20)]
+    return np.concatenate(states), np.arange(20).repeat(34)
+
+
+def test_what_is_in_the_latents_is_read_from_them(clips):
+    states, videos = clips
+    latents = np.hstack([states.reshape(len(states), 8), kinetic_energy(states)[:, None]])
+    latents = latents @ np.random.default_rng(0).normal(size=(9, 12))
+    assert all(score > 0.999 for score in probe_scores(latents, states, videos).values())
+
+
+def test_what_is_not_in_the_latents_is_not_found(clips):
+    states, videos = clips
+    scores = probe_scores(states[..., :2].reshape(-1, 4), states, videos)
+    assert scores["position"] > 0.999
+    assert max(score for name, score in scores.items() if name != "position") < 0.3
+
+
+def test_a_latent_that_only_names_its_video_reads_no_energy(clips):
+    """It would, were clips of one video on both sides."""
+    states, videos = clips
+    names = np.random.default_rng(0).normal(size=(20, 30))[videos]
+    assert probe_scores(names, states, videos)["energy, straight from z"] < 0.3
