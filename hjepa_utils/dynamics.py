@@ -5,12 +5,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
 from torch import nn
 
 from . import integrators
-from .hamiltonian import HNN, check_width
+from .hamiltonian import HNN, SavedModel, SeparableHNN, check_width
 from .integrators import leapfrog_step, repeat, rollout
+from .run import write_json
 
 DT_RANGE = (0.1, 2.0)
 
@@ -43,17 +43,21 @@ class HamiltonianDynamics(nn.Module):
     def save_pretrained(self, folder):
         """Save an `HNN` with its step and dt; `HNN.from_pretrained(folder)` reads the network alone."""
         self.hamiltonian.save_pretrained(folder)
-        dynamics = {"step": self.step.__name__, "dt": self.dt.item()}
-        (Path(folder) / "dynamics.json").write_text(json.dumps(dynamics, indent=2) + "\n")
+        kind = type(self.hamiltonian).__name__
+        dynamics = {"hamiltonian": kind, "step": self.step.__name__, "dt": self.dt.item()}
+        write_json(Path(folder) / "dynamics.json", dynamics)
 
     @classmethod
     def from_pretrained(cls, folder):
         """Load what `save_pretrained` wrote. Raises `FileNotFoundError` if it is not there."""
         dynamics = json.loads((Path(folder) / "dynamics.json").read_text())
-        return cls(HNN.from_pretrained(folder), getattr(integrators, dynamics["step"]), dynamics["dt"])
+        kind = {"HNN": HNN, "SeparableHNN": SeparableHNN}[dynamics.get("hamiltonian", "HNN")]
+        loaded = cls(kind.from_pretrained(folder), getattr(integrators, dynamics["step"]))
+        loaded.dt.data.fill_(dynamics["dt"])  # learned, so it may lie outside the clamp
+        return loaded
 
 
-class BaselineMLP(nn.Module, PyTorchModelHubMixin):
+class BaselineMLP(nn.Module, SavedModel):
     """The paper's baseline ẑ_{t+1} = f(z_t), a ReLU MLP (eq. 8); 1,312,768 parameters at D = 1024.
 
     `residual=True` predicts the change instead, ẑ_{t+1} = z_t + f(z_t), as every Hamiltonian step does.

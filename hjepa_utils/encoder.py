@@ -12,6 +12,7 @@ import transformers
 from einops import rearrange
 from huggingface_hub import HfApi
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from safetensors import SafetensorError
 from transformers import VJEPA2Model
 
 from .run import pick_device, pick_encoder_dtype, seeded
@@ -79,7 +80,7 @@ def load_encoder(name="embedded", *, device=None, dtype=None):
     if dtype is None:
         dtype = torch.float32 if name == "embedded" else pick_encoder_dtype(device)
     folder = EMBEDDED if name == "embedded" else Path(name).expanduser()
-    if name == "embedded" or folder.is_dir():
+    if name == "embedded" or (name and folder.is_dir()):
         for file in ("config.json", "model.safetensors"):
             if not any(folder.glob(file.replace(".", "*."))):
                 raise FileNotFoundError(
@@ -112,6 +113,8 @@ def encode_video(encoder, video, *, clip_frames=16, stride=4, batch_size=16, fra
         )
     if len(frames) < clip_frames:
         raise ValueError(f"{label} has {len(frames)} frames; a clip needs {clip_frames}: use a longer video")
+    if stride < 1 or batch_size < 1:
+        raise ValueError(f"stride and batch_size must be at least 1, got {stride} and {batch_size}")
     if clip_frames % encoder.model.config.tubelet_size:
         raise ValueError(f"clip_frames={clip_frames} is no multiple of {encoder.model.config.tubelet_size}")
     frames = resize_frames(frames, encoder.image_size, framing=framing, label=label)
@@ -138,7 +141,9 @@ def find_videos(folder):
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}: VIDEO_DIR must name a folder of videos")
-    videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
+    videos = sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES and path.name[0] != "."
+    )
     if not videos:
         raise FileNotFoundError(f"no videos in {folder}: looked for {', '.join(VIDEO_SUFFIXES)}")
     return videos
@@ -197,6 +202,8 @@ def _from_pretrained(source, dtype, **options):
         model, report = VJEPA2Model.from_pretrained(
             source, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
         )
+    except SafetensorError as error:
+        raise ValueError(f"{source} holds damaged weights ({error}): download or save it again") from error
     finally:
         transformers.logging.set_verbosity(verbosity)
     if report["missing_keys"] or report.get("mismatched_keys"):

@@ -1,6 +1,8 @@
 """Energies H(z) on phase space and their gradients. z = (q, p): q is the first half, p the second."""
 
+from contextlib import redirect_stdout
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +34,22 @@ class Hamiltonian(nn.Module):
         return self.gradient(z)[..., z.shape[-1] // 2 :]
 
 
-class HNN(Hamiltonian, PyTorchModelHubMixin):
+class SavedModel(PyTorchModelHubMixin):
+    """`save_pretrained(folder)` and `from_pretrained(folder)`: safetensors plus json.
+
+    The mixin alone loads whatever fits and leaves the rest random; a checkpoint of another model is
+    a `RuntimeError` here, and a folder that is not there a `FileNotFoundError`, not a hub look-up.
+    """
+
+    @classmethod
+    def from_pretrained(cls, folder, **options):
+        if not (Path(folder) / "model.safetensors").is_file():
+            raise FileNotFoundError(f"no saved model in {folder}")
+        with redirect_stdout(None):  # the mixin announces every load
+            return super().from_pretrained(folder, **{"strict": True, **options})
+
+
+class HNN(Hamiltonian, SavedModel):
     """The paper's H(q, p): a softplus MLP with one output (eq. 2), not separable.
 
     `forward(z)`: (…, D) → (…); `gradient(z)`: (…, D) → (…, D) in closed form, softplus' derivative
@@ -78,7 +95,7 @@ class HNN(Hamiltonian, PyTorchModelHubMixin):
         return gradient
 
 
-class SeparableHNN(Hamiltonian, PyTorchModelHubMixin):
+class SeparableHNN(Hamiltonian, SavedModel):
     """H(q, p) = T(p) + V(q), each an `HNN` over half the latent: leapfrog on it is symplectic.
 
     Shapes, initialisation and errors as `HNN`; D must be a multiple of 4, because T and V are
@@ -90,6 +107,10 @@ class SeparableHNN(Hamiltonian, PyTorchModelHubMixin):
     def __init__(self, latent_dim=1024, hidden_dims=(512, 512, 256)):
         super().__init__()
         self.latent_dim = even_dim(latent_dim)
+        if latent_dim % 4:
+            raise ValueError(
+                f"T(p) and V(q) are HNNs of width D/2: D must be a multiple of 4, got {latent_dim}"
+            )
         self.potential = HNN(latent_dim // 2, hidden_dims)
         self.kinetic = HNN(latent_dim // 2, hidden_dims)
 

@@ -12,11 +12,13 @@ from .hamiltonian import even_dim
 def leapfrog_step(hamiltonian, z, dt):
     """The paper's algorithm 1: half kick, drift, half kick.
 
-    For a separable H = T(p) + V(q) this is Störmer–Verlet: second order, symplectic, reversible.
+    For a separable H = T(p) + V(q) this is Störmer–Verlet: second order, symplectic, and reversible
+    in that a step of -dt undoes a step of dt.
     For a joint H(q, p), such as the paper's, each sub-step is not a shear, and the step is first
     order, not symplectic and not reversible (Hairer, Lubich & Wanner, *Geometric Numerical
     Integration*, §VI.3, give the implicit form that is).
     """
+    even_dim(z.shape[-1])
     q, p = z.chunk(2, dim=-1)
     p_half = p - dt / 2 * hamiltonian.gradient_q(z)
     q_new = q + dt * hamiltonian.gradient_p(torch.cat([q, p_half], dim=-1))
@@ -26,6 +28,7 @@ def leapfrog_step(hamiltonian, z, dt):
 
 def euler_step(hamiltonian, z, dt):
     """Forward Euler, z + dt J∇H(z): first order, neither symplectic nor reversible for any H."""
+    even_dim(z.shape[-1])
     dh_dq, dh_dp = hamiltonian.gradient(z).chunk(2, dim=-1)
     return z + dt * torch.cat([dh_dp, -dh_dq], dim=-1)
 

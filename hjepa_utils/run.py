@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 ROOT = Path(__file__).resolve().parent.parent
 SCALES = ("quick", "paper")
 _PACKAGES = ("torch", "torchcodec", "transformers", "numpy", "opencv-python-headless", "scikit-learn")
+_MANIFEST_KEYS = {"notebook", "scale", "seed", "settings", "inputs", "digest", "files"}
 
 
 class ArtifactError(ValueError):
@@ -107,11 +108,11 @@ class Run:
         return folder
 
     def save_figure(self, figure, name):
-        """Save as `<scale>/figures/<name>.png`; returns the figure, for display."""
-        with _saying_where(self.scale_folder):
-            (self.scale_folder / "figures").mkdir(exist_ok=True)
-            path = self.scale_folder / "figures" / f"{name}.png"
-            write_atomically(path, lambda p: figure.savefig(p, format="png"))
+        """Save as `<scale>/figures/<name>.png`; a notebook shows the open figure by itself."""
+        folder = self.scale_folder / "figures"
+        with _saying_where(folder):
+            folder.mkdir(exist_ok=True)
+        write_atomically(folder / f"{name}.png", lambda p: figure.savefig(p, format="png"))
 
     def save_results(self, results, *, wall_clock=None, **context):
         """Put this notebook's numbers into `<scale>/results.json`, the only source of published ones.
@@ -121,6 +122,8 @@ class Run:
         """
         path = self.scale_folder / "results.json"
         saved = _read_json(path) if path.exists() else {}
+        if saved.get("run", {}).get("seed", self.seed) != self.seed:
+            saved = {}  # numbers of another seed do not belong beside these
         saved["run"] = saved.get("run", {}) | {
             "scale": self.scale,
             "seed": self.seed,
@@ -147,7 +150,10 @@ class Run:
         if not path.is_file():
             wanted = f"SCALE = {self.scale!r}, SEED = {self.seed}"
             raise ArtifactError(f"{path} is missing: run notebook {notebook} first ({wanted})")
-        return _read_json(path)
+        manifest = _read_json(path)
+        if not isinstance(manifest, dict) or not manifest.keys() >= _MANIFEST_KEYS:
+            raise ArtifactError(f"{path} is damaged: delete its folder and run its notebook again")
+        return manifest
 
 
 def start_run(notebook, *, scale, seed):
@@ -196,6 +202,8 @@ def seeded(seed):
 
 def check(label, value, *, equals=None, at_least=None, at_most=None):
     """Print a verdict, or raise `AssertionError` so that a headless run fails loudly."""
+    if equals is at_least is at_most is None:
+        raise TypeError("check needs one of equals, at_least, at_most")
     shown = f"{value:.4g}" if isinstance(value, float) else value
     conditions = {
         "equal to": (equals, lambda: value == equals),
@@ -240,7 +248,7 @@ def file_hash(path):
 def _read_json(path):
     try:
         return json.loads(Path(path).read_text())
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # no JSON, or no text at all
         raise ArtifactError(f"{path} is damaged: delete its folder and run its notebook again") from error
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import warnings
 from importlib import import_module
 from pathlib import Path
 
@@ -49,6 +50,12 @@ def read_video(path):
     promised = decoder.metadata.num_frames_from_header
     if promised and len(frames) < promised:
         raise ValueError(f"{path} is truncated: {len(frames)} of {promised} frames; write or copy it again")
+    # Matroska and WebM promise only a duration, and that of the longest stream: sound may go on.
+    seconds = decoders.VideoDecoder(str(path), seek_mode="approximate").metadata.duration_seconds
+    last = decoder.metadata.end_stream_seconds_from_content
+    if seconds and last < 0.95 * seconds - 0.5:
+        message = f"{path} may be truncated: its pictures end at {last:.1f} of {seconds:.1f} s"
+        warnings.warn(message, stacklevel=2)
     if frames.shape[1] != 3:
         raise ValueError(f"{path} decodes to {frames.shape[1]} channels, expected 3")
     return frames
@@ -61,8 +68,10 @@ def _encode(path, frames, fps, **options):
             f"frames must be uint8 (n_frames, H, W, 3), got {frames.dtype} {tuple(frames.shape)}"
         )
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
     encoder = _torchcodec("encoders").VideoEncoder(frames.permute(0, 3, 1, 2).contiguous(), frame_rate=fps)
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")  # `Run.begin` sweeps these up
     try:
         encoder.to_file(str(unfinished), **options)
         unfinished.replace(path)

@@ -173,7 +173,7 @@ def test_a_nan_loss_is_reported(videos):
 def test_the_embedded_weights_see_both_balls_on_unseen_videos():
     """Thresholds a little below the model card's, whose probes are fitted on more videos."""
     encoder = load_encoder("embedded", device="cpu")
-    n_videos, stride = 60, 8
+    n_videos, stride = 50, 8
     latents, states = [], []
     for i in range(n_videos):
         state = simulate_collisions(rng=np.random.default_rng([3, i]))
@@ -182,9 +182,9 @@ def test_the_embedded_weights_see_both_balls_on_unseen_videos():
         states.append(state[8::stride][: len(latents[-1])])  # mid-clip
     videos = np.repeat(np.arange(n_videos), [len(z) for z in latents])
     scores = probe_scores(torch.cat(latents).numpy(), np.concatenate(states), videos)
-    assert scores["position"] > 0.95
-    assert scores["velocity"] > 0.85
-    assert scores["energy, from velocities"] > 0.6
+    assert scores["position"] > 0.97
+    assert scores["velocity"] > 0.77
+    assert scores["energy, straight from z"] > 0.5
 
 
 def test_the_embedded_files_are_small_and_complete():

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchcodec
 from torchcodec.decoders import VideoDecoder
 
 from hjepa_utils import preview_video, read_video, render_frames, simulate_collisions, write_video
@@ -230,8 +231,15 @@ def test_importing_the_module_imports_neither_transformers_nor_torchcodec():
     assert done.stdout.strip() == "[]"
 
 
-def test_without_ffmpegs_libraries_the_package_to_install_is_named(tmp_path, frames, video, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)  # importing it fails, as without FFmpeg
+@pytest.mark.parametrize("release", ["older", "newer"])
+def test_without_ffmpegs_libraries_the_package_to_install_is_named(
+    tmp_path, frames, video, monkeypatch, release
+):
+    """Older torchcodecs cannot be imported then, newer ones say that they found none."""
+    if release == "newer":
+        monkeypatch.setattr(torchcodec, "ffmpeg_major_version", None, raising=False)
+    for part in ("decoders", "encoders") if release == "older" else ():
+        monkeypatch.setitem(sys.modules, f"torchcodec.{part}", None)
     for use in (lambda: read_video(video), lambda: write_video(tmp_path / "clip.mp4", frames)):
         with pytest.raises(RuntimeError, match="finds no FFmpeg libraries: install the package ffmpeg"):
             use()
