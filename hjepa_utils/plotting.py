@@ -25,7 +25,7 @@ FLOORS = {"persistence": ":", "training mean": "--"}
 def use_style():
     """Seaborn's white grid with colour-blind-safe colours, for all figures that follow."""
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind", font_scale=0.9)
-    plt.rcParams.update({"figure.dpi": 100, "savefig.dpi": 150, "savefig.bbox": "tight"})
+    plt.rcParams.update({"figure.dpi": 80, "savefig.dpi": 150, "savefig.bbox": "tight"})
     plt.rcParams.update({"figure.constrained_layout.use": True, "axes.titlesize": "medium"})
 
 
