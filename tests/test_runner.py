@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from hjepa_utils import notebooks
+from hjepa_utils import notebooks, publish
 from hjepa_utils.notebooks import NotebookFailed, main, run_notebook
 from hjepa_utils.publish import refreshed
 
@@ -235,7 +235,7 @@ def test_refreshed_takes_only_counts_and_outputs(project):
     path = add(project, "01_first", "1.5")
     ran = nbformat.read(path, as_version=4)
     ran.metadata |= {"papermill": {"duration": 1}, "widgets": {"state": {}}}
-    data = {"text/plain": "1.5", notebooks._WIDGET: {"model_id": "abc"}}
+    data = {"text/plain": "1.5", publish._WIDGET: {"model_id": "abc"}}
     ran.cells[2].update(execution_count=2, metadata={"papermill": {"duration": 1}, "execution": {}})
     ran.cells[2].outputs = [nbformat.v4.new_output("execute_result", data, execution_count=2)]
     nbformat.write(ran, project / "executed.ipynb")
