@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from .run import write_atomically
+from .files import write_atomically
 
 
 def save_training(file, model, optimiser, history):

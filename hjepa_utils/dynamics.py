@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from . import integrators
+from .files import write_json
 from .hamiltonian import HNN, SavedModel, SeparableHNN, check_width
 from .integrators import leapfrog_step, repeat, rollout
-from .run import write_json
 
 DT_RANGE = (0.1, 2.0)
 

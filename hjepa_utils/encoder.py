@@ -1,7 +1,6 @@
 """Frozen V-JEPA 2 encoders and the clip embeddings they give; the only importer of transformers."""
 
 import hashlib
-import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, Revi
 from safetensors import SafetensorError
 from transformers import VJEPA2Model
 
-from .run import pick_device, pick_encoder_dtype, seeded
+from .run import HUB_ID, pick_device, pick_encoder_dtype, seeded
 from .video import read_video
 
 EMBEDDED = Path(__file__).parent / "assets" / "embedded_vjepa2"
@@ -24,7 +23,6 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 FRAMINGS = ("whole", "processor")
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".gif")
 _HEAD_KEYS = ("pooler.", "classifier.")  # the paper's checkpoint is a classifier; its head is not used
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _USE = f'use "embedded", a hub id such as "{PAPER_ENCODER}", or a folder in Hugging Face format'
 
 
@@ -54,15 +52,10 @@ class Encoder:
     @torch.inference_mode()
     def embed(self, clips):
         """uint8 (B, T, 3, image_size, image_size) → float32 CPU (B, latent_dim), mean over tokens."""
-        tokens = self.model(self._normalise(clips), skip_predictor=True).last_hidden_state
-        return tokens.float().mean(dim=1).cpu()
-
-    def _normalise(self, clips):
         weight = self.model.encoder.embeddings.patch_embeddings.proj.weight
-        mean, std = (
-            torch.tensor(v, device=weight.device).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD)
-        )
-        return ((clips.to(weight.device).float() / 255 - mean) / std).to(weight.dtype)
+        pixels = normalise(clips.to(weight.device)).to(weight.dtype)
+        tokens = self.model(pixels, skip_predictor=True).last_hidden_state
+        return tokens.float().mean(dim=1).cpu()
 
 
 def load_encoder(name="embedded", *, device=None, dtype=None):
@@ -87,7 +80,7 @@ def load_encoder(name="embedded", *, device=None, dtype=None):
                     f"{folder} holds no {file}; save the model there with save_pretrained"
                 )
         model = _from_pretrained(folder, dtype, local_files_only=True)
-    elif _HUB_ID.fullmatch(name):
+    elif HUB_ID.fullmatch(name):
         model = _from_hub(name, dtype)
     else:
         raise ValueError(f"unknown encoder {name!r}: {_USE}")
@@ -147,6 +140,12 @@ def find_videos(folder):
     if not videos:
         raise FileNotFoundError(f"no videos in {folder}: looked for {', '.join(VIDEO_SUFFIXES)}")
     return videos
+
+
+def normalise(clips):
+    """uint8 (…, 3, H, W) → float32, by ImageNet's mean and standard deviation, as V-JEPA 2 expects."""
+    mean, std = (torch.tensor(v, device=clips.device).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    return (clips.float() / 255 - mean) / std
 
 
 def resize_frames(frames, size, *, framing="whole", label="video"):

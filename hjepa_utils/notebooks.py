@@ -4,7 +4,6 @@ import argparse
 import ast
 import json
 import os
-import re
 import shutil
 import sys
 import time
@@ -19,14 +18,14 @@ import papermill
 import psutil
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-from .publish import publish_figures, refresh_notebooks
+from .files import write_json
+from .publish import publish_costs, publish_figures, refresh_notebooks
 from .report import refresh_readme
-from .run import ROOT, SCALES, artifacts_root
+from .run import HUB_ID, ROOT, SCALES, artifacts_root
 
 CELL_TIMEOUT = {"quick": 1800, "paper": None}  # seconds a cell may take; a paper cell may take hours
 # Nobody sees a kernel's progress bars, and saved ones differ in every run; nor advice on debuggers.
 QUIET = {"HJEPA_HEADLESS": "1", "TQDM_DISABLE": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 
 class NotebookFailed(RuntimeError):
@@ -93,7 +92,7 @@ def check_encoder(name):
     """The name, a folder's made absolute. `ValueError` at once if it cannot name any encoder."""
     if name not in ("auto", "embedded") and Path(name).expanduser().is_dir():
         return str(Path(name).expanduser().resolve())
-    if name in ("auto", "embedded") or _HUB_ID.fullmatch(name):  # `load_encoder` knows if the hub has it
+    if name in ("auto", "embedded") or HUB_ID.fullmatch(name):  # `load_encoder` knows if the hub has it
         return name
     raise ValueError(f"unknown encoder {name!r}: use auto, embedded, a hub id (owner/name), or a folder")
 
@@ -160,6 +159,13 @@ def run_all(scale, encoder, artifacts, *, overrides=None, start=""):
         costs[path.stem] = run_notebook(path, executed, plan[path], timeout=CELL_TIMEOUT[scale])
         print(f"     {costs[path.stem]}", flush=True)
     costs["all"] = Cost(sum(c.seconds for c in costs.values()), max(c.peak_bytes for c in costs.values()))
+    write_json(
+        artifacts / scale / "costs.json",
+        {
+            name: {"seconds": round(c.seconds), "peak_GB": round(c.peak_bytes / 1e9, 1)}
+            for name, c in costs.items()
+        },
+    )
     print("", *(f"{name:32}{cost}" for name, cost in costs.items()), sep="\n")
     print(f"\nexecuted notebooks, figures and results: {artifacts / scale}\n")
 
@@ -180,6 +186,7 @@ def run_and_publish(scale, encoder, artifacts):
     folder = artifacts / "paper" if scale == "paper" else fresh / "quick"
     if scale == "paper" or not results.exists() or json.loads(results.read_text())["run"]["scale"] == "quick":
         publish_figures(folder, ROOT / "figures", {path.stem for path in notebooks}, since=started)
+    publish_costs(fresh / "quick" / "costs.json", results)
     if (ROOT / "README.md").exists():
         refresh_readme(ROOT)
 

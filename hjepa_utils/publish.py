@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nbformat
 
-from .run import write_atomically, write_json
+from .files import write_atomically, write_json
 
 MAX_NOTEBOOK_KB = 300  # GitHub shows larger notebooks late or not at all
 _WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -28,6 +28,13 @@ def publish_figures(run_folder, target, names, *, since):
         (target / stale).unlink()
     write_json(target / "results.json", saved)
     print(f"published {len(pictures)} figures and results.json to {target}")
+
+
+def publish_costs(costs, results):
+    """Put what each notebook took at quick scale under `wall_clock` of the published results."""
+    saved = json.loads(results.read_text())
+    saved["wall_clock"]["quick_costs"] = json.loads(costs.read_text())
+    write_json(results, saved)
 
 
 def refresh_notebooks(notebooks, executed_folder):

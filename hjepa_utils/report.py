@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from .run import write_atomically
+from .files import write_atomically
 
 PUBLISHED = {  # the paper's tables 2 and 3: MSE in raw latent units, drift in units of its own H
     "HNN (full)": ("0.102 ± 0.045", "0.010 ± 0.007"),
@@ -48,11 +48,21 @@ def results_table(saved):
     return "\n".join(lines)
 
 
+def cost_cell(cost):
+    """What a notebook took at quick scale, for the README's index."""
+    minutes, seconds = divmod(cost["seconds"], 60)
+    return f"{minutes}:{seconds:02d} min, {cost['peak_GB']} GB"
+
+
 def refresh_readme(root):
-    """Put the table of `figures/results.json` between the README's markers."""
+    """Put the table of `figures/results.json` between the README's markers, and the costs into its index."""
     readme = root / "README.md"
-    table = results_table(json.loads((root / "figures" / "results.json").read_text()))
+    saved = json.loads((root / "figures" / "results.json").read_text())
+    table = results_table(saved)
     text, n_marked = _MARKED.subn(lambda m: f"{m[1]}{table}\n{m[2]}", readme.read_text(encoding="utf-8"))
     if n_marked != 1:
         raise ValueError("README.md needs one pair of markers: <!-- results --> and <!-- end of results -->")
+    for name, cost in saved["wall_clock"]["quick_costs"].items():
+        row = re.compile(rf"(\(notebooks/{name}\.ipynb\) \|[^|]*\|)[^|]*\|")
+        text = row.sub(lambda m, cost=cost: f"{m[1]} {cost_cell(cost)} |", text)
     write_atomically(readme, lambda path: Path(path).write_text(text, encoding="utf-8"))

@@ -5,8 +5,8 @@ import json
 import math
 import os
 import platform
+import re
 import shutil
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -14,16 +14,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-from safetensors import SafetensorError
+
+from .files import ArtifactError, file_hash, read_json, saying_where, write_atomically, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 SCALES = ("quick", "paper")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")  # owner/name or owner/name@revision
 _PACKAGES = ("torch", "torchcodec", "transformers", "numpy", "opencv-python-headless", "scikit-learn")
 _MANIFEST_KEYS = {"notebook", "scale", "seed", "settings", "inputs", "digest", "files"}
-
-
-class ArtifactError(ValueError):
-    """An artifact is missing, stale, truncated or foreign; the message names the notebook to run."""
 
 
 @dataclass
@@ -57,12 +55,12 @@ class Run:
         settings = json.loads(json.dumps(settings))
         self.fingerprint = {"settings": settings, "seed": self.seed, "inputs": digests}
         begun = self.folder / "begun.json"
-        if self.folder.exists() and (not begun.exists() or _read_json(begun) != self.fingerprint):
+        if self.folder.exists() and (not begun.exists() or read_json(begun) != self.fingerprint):
             print(f"settings or inputs of {self.notebook} changed: its earlier artifacts are removed")
             shutil.rmtree(self.folder)
         for unfinished in self.folder.rglob(".unfinished-*"):
             unfinished.unlink()
-        with _saying_where(self.folder):
+        with saying_where(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         write_json(begun, self.fingerprint)
         return folders
@@ -110,7 +108,7 @@ class Run:
     def save_figure(self, figure, name):
         """Save as `<scale>/figures/<name>.png`; a notebook shows the open figure by itself."""
         folder = self.scale_folder / "figures"
-        with _saying_where(folder):
+        with saying_where(folder):
             folder.mkdir(exist_ok=True)
         write_atomically(folder / f"{name}.png", lambda p: figure.savefig(p, format="png"))
 
@@ -121,7 +119,7 @@ class Run:
         apart from what is the same in every run.
         """
         path = self.scale_folder / "results.json"
-        saved = _read_json(path) if path.exists() else {}
+        saved = read_json(path) if path.exists() else {}
         if saved.get("run", {}).get("seed", self.seed) != self.seed:
             saved = {}  # numbers of another seed do not belong beside these
         saved["run"] = saved.get("run", {}) | {
@@ -140,7 +138,7 @@ class Run:
     def results_of(self, notebook):
         """What an earlier notebook saved."""
         path = self.scale_folder / "results.json"
-        saved = _read_json(path) if path.exists() else {}
+        saved = read_json(path) if path.exists() else {}
         if notebook not in saved.get("results", {}):
             raise ArtifactError(f"{path} has no results of {notebook}: run that notebook first")
         return saved["results"][notebook]
@@ -150,7 +148,7 @@ class Run:
         if not path.is_file():
             wanted = f"SCALE = {self.scale!r}, SEED = {self.seed}"
             raise ArtifactError(f"{path} is missing: run notebook {notebook} first ({wanted})")
-        manifest = _read_json(path)
+        manifest = read_json(path)
         if not isinstance(manifest, dict) or not manifest.keys() >= _MANIFEST_KEYS:
             raise ArtifactError(f"{path} is damaged: delete its folder and run its notebook again")
         return manifest
@@ -217,48 +215,3 @@ def check(label, value, *, equals=None, at_least=None, at_most=None):
     print(
         f"passed: {label} = {shown} ({wanted})" if isinstance(value, int) else f"passed: {label} ({wanted})"
     )
-
-
-def write_atomically(path, write):
-    """Call `write(temporary_path)`, then move the file to `path`, so it is never half-written."""
-    path = Path(path)
-    with _saying_where(path.parent):
-        descriptor, unfinished = tempfile.mkstemp(prefix=".unfinished-", suffix=path.suffix, dir=path.parent)
-        os.fchmod(descriptor, 0o644)  # mkstemp's files are for the owner alone
-        os.close(descriptor)
-        try:
-            write(unfinished)
-            os.replace(unfinished, path)
-        finally:
-            Path(unfinished).unlink(missing_ok=True)
-
-
-def write_json(path, value):
-    """Write JSON atomically. NaN and infinity are refused: `ValueError`."""
-    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
-    write_atomically(path, lambda unfinished: Path(unfinished).write_text(text))
-
-
-def file_hash(path):
-    """SHA-256 of a file, as hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read_json(path):
-    try:
-        return json.loads(Path(path).read_text())
-    except ValueError as error:  # no JSON, or no text at all
-        raise ArtifactError(f"{path} is damaged: delete its folder and run its notebook again") from error
-
-
-@contextmanager
-def _saying_where(folder):
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise OSError(
-            f"cannot write to {folder} ({reason}): free some space, or set the environment variable "
-            "HJEPA_ARTIFACTS to a folder that can be written"
-        ) from error

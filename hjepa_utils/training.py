@@ -9,6 +9,7 @@ from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
 from .checkpoints import restore_training, save_training
+from .evaluation import rollout_errors
 
 
 class RolloutLoss(NamedTuple):
@@ -85,7 +86,7 @@ def fit(
         history.append(
             {"epoch": epoch, "lr": optimiser.param_groups[0]["lr"], "energy_weight": weight}
             | dict(zip(("loss", "prediction", "energy"), losses, strict=True))
-            | {"test_mse": _mean_error(dynamics, test_windows)}
+            | {"test_mse": rollout_errors(dynamics, test_windows).mean().item()}
             | ({"dt": dynamics.clamped_dt.item()} if hasattr(dynamics, "clamped_dt") else {})
         )
         progress.set_postfix(test_mse=f"{history[-1]['test_mse']:.3f}")
@@ -110,9 +111,3 @@ def _train_epoch(dynamics, optimiser, windows, weight, seeds, batch_size, max_no
         optimiser.step()
         total += torch.stack(losses).detach().cpu()
     return (total / n_batches).tolist()
-
-
-@torch.no_grad()
-def _mean_error(dynamics, windows):
-    predicted = dynamics.rollout(windows[:, 0], windows.shape[1] - 1)
-    return (predicted[:, 1:] - windows[:, 1:]).square().mean().item()

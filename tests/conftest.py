@@ -1,7 +1,9 @@
-"""Puts the project on the path, and gives nbval a tolerance for floats."""
+"""Puts the project on the path, stands in for a full disk, gives nbval a tolerance for floats."""
 
 import re
+import resource
 import sys
+from contextlib import contextmanager
 from math import isclose
 from pathlib import Path
 
@@ -40,6 +42,17 @@ class TolerantText(str):
         if FLOAT.fullmatch(mine) and FLOAT.fullmatch(other):
             return isclose(float(mine), float(other), rel_tol=REL_TOL, abs_tol=ABS_TOL)
         return mine.strip(" ") == other.strip(" ")
+
+
+@contextmanager
+def no_file_above(n_bytes):
+    """Stands for a full disk: the system refuses to let any file grow beyond this."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def pytest_configure(config):

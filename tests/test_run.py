@@ -2,18 +2,18 @@
 
 import json
 import math
-import resource
-from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from conftest import no_file_above
 from safetensors.torch import save_file
 
 from hjepa_utils import check, seeded, start_run
-from hjepa_utils.run import ArtifactError, artifacts_root, write_atomically, write_json
+from hjepa_utils.files import ArtifactError, write_atomically, write_json
+from hjepa_utils.run import artifacts_root
 
 MADE, USED = "01_generate_videos", "02_extract_vjepa_latents"
 
@@ -22,17 +22,6 @@ MADE, USED = "01_generate_videos", "02_extract_vjepa_latents"
 def artifacts(tmp_path, monkeypatch):
     monkeypatch.setenv("HJEPA_ARTIFACTS", str(tmp_path / "artifacts"))
     return tmp_path / "artifacts"
-
-
-@contextmanager
-def no_file_above(n_bytes):
-    """Stands for a full disk: the system refuses to let any file grow beyond this."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def make(notebook=MADE, settings=None, *, seed=0, content="some data", inputs=()):

@@ -1,17 +1,16 @@
 """Clips on disk: lossless and whole, or refused in one sentence."""
 
-import resource
 import shutil
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torchcodec
+from conftest import no_file_above
 from torchcodec.decoders import VideoDecoder
 
 from hjepa_utils import preview_video, read_video, render_frames, simulate_collisions, write_video
@@ -30,17 +29,6 @@ def video(frames, tmp_path_factory):
     path = tmp_path_factory.mktemp("videos") / "clip.mp4"
     write_video(path, frames)
     return path
-
-
-@contextmanager
-def no_file_above(n_bytes):
-    """Stands for a full disk: the system refuses to let any file grow beyond this."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def ffmpeg(path, source, *options):
