@@ -18,7 +18,7 @@ _HOME = {
     "windows": (
         "LatentWindows", "Standardiser", "load_latents", "make_windows", "split_by_video", "split_by_window",
     ),
-    "training": ("energy_weight", "fit", "rollout_loss"),
+    "training": ("energy_weight", "fit", "fit_seeds", "rollout_loss"),
     "evaluation": (
         "clustered_interval", "energy_drift", "probe_scores", "ridge_probe", "rollout_errors", "summarise",
     ),

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from . import integrators
+from .fast_rollout import SplitRollout
 from .files import write_json
 from .hamiltonian import HNN, SavedModel, SeparableHNN, check_width
-from .integrators import leapfrog_step, repeat, rollout
+from .integrators import SPLITTINGS, leapfrog_step, repeat, rollout
 
 DT_RANGE = (0.1, 2.0)
 
@@ -39,6 +40,18 @@ class HamiltonianDynamics(nn.Module):
     def energy(self, z):
         """The learned H: (…, D) → (…), in arbitrary units."""
         return self.hamiltonian(z)
+
+    def rollout_with_energy(self, z0, n_steps):
+        """What training needs, (B, D) → (B, n_steps + 1, D) and (B, n_steps + 1), differentiable once.
+
+        An `HNN`'s energies and derivatives share the products of its rollout.
+        """
+        if type(self.hamiltonian) is HNN and self.step in SPLITTINGS:
+            check_width(z0, self.hamiltonian.latent_dim)
+            parameters = self.hamiltonian.parameters()
+            return SplitRollout.apply(z0, self.clamped_dt, SPLITTINGS[self.step], n_steps, *parameters)
+        states = self.rollout(z0, n_steps)
+        return states, self.energy(states)
 
     def save_pretrained(self, folder):
         """Save an `HNN` with its step and dt; `HNN.from_pretrained(folder)` reads the network alone."""

@@ -13,9 +13,9 @@ from .billiards import kinetic_energy
 
 @torch.no_grad()
 def rollout_errors(dynamics, windows):
-    """MSE at steps 1 … T-1, averaged over dimensions: (n_windows, T, D) → (n_windows, T - 1)."""
-    predicted = dynamics.rollout(windows[:, 0], windows.shape[1] - 1)
-    return (predicted[:, 1:] - windows[:, 1:]).square().mean(dim=-1)
+    """MSE at steps 1 … T-1, averaged over dimensions: (…, n_windows, T, D) → (…, n_windows, T - 1)."""
+    predicted = dynamics.rollout(windows[..., 0, :], windows.shape[-2] - 1)
+    return (predicted - windows)[..., 1:, :].square().mean(dim=-1)
 
 
 @torch.no_grad()

@@ -34,6 +34,36 @@ class Hamiltonian(nn.Module):
         return self.gradient(z)[..., z.shape[-1] // 2 :]
 
 
+class _Softplus(torch.autograd.Function):
+    """log(1 + eᵃ) = max(a, 0) - log σ(|a|), with σ(a) as its derivative.
+
+    PyTorch's own takes about eight times as long on a CPU, as long as a hidden layer's product for a
+    batch of 32, because its log1p is not vectorised there.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(a):
+        return F.softplus(a) if a.is_cuda else F.relu(a) - torch.sigmoid(a.abs()).log()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx, output_bar):
+        return output_bar * torch.sigmoid(ctx.saved_tensors[0])
+
+    @staticmethod
+    def jvp(ctx, tangent):
+        return tangent * torch.sigmoid(ctx.saved_tensors[0])
+
+
+softplus = _Softplus.apply
+
+
 class SavedModel(PyTorchModelHubMixin):
     """`save_pretrained(folder)` and `from_pretrained(folder)`: safetensors plus json.
 
@@ -68,7 +98,7 @@ class HNN(Hamiltonian, SavedModel):
             nn.init.zeros_(layer.bias)
 
     def forward(self, z):
-        return self.layers[-1](F.softplus(self._preactivations(z)[-1])).squeeze(-1)
+        return self.layers[-1](softplus(self._preactivations(z)[-1])).squeeze(-1)
 
     def gradient(self, z):
         return self._gradient_at_first_layer(z) @ self.layers[0].weight
@@ -83,7 +113,7 @@ class HNN(Hamiltonian, SavedModel):
         """W_k h_{k-1} + b_k for every hidden layer k."""
         preactivations = [self.layers[0](check_width(z, self.latent_dim))]
         for layer in self.layers[1:-1]:
-            preactivations.append(layer(F.softplus(preactivations[-1])))
+            preactivations.append(layer(softplus(preactivations[-1])))
         return preactivations
 
     def _gradient_at_first_layer(self, z):

@@ -4,12 +4,14 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
 from .checkpoints import restore_training, save_training
 from .evaluation import rollout_errors
+from .seeds import Stacked, clip_each, stack
 
 
 class RolloutLoss(NamedTuple):
@@ -24,15 +26,17 @@ def rollout_loss(dynamics, windows, energy_weight):
     """L = L_pred + λ L_energy over windows (B, T, D), rolled out from their first latent (eq. 5–7).
 
     L_pred is the mean over batch, steps 1 … T-1 and dimensions, as in the published code (eq. 6 has
-    the sum over dimensions); L_energy is relative to z_0. A model without `energy` has L_energy = 0.
+    the sum over dimensions); L_energy is relative to z_0. A model without energies has L_energy = 0.
+    For stacked models, windows and losses have one more dimension in front.
     """
-    predicted = dynamics.rollout(windows[:, 0], windows.shape[1] - 1)
-    prediction = (predicted[:, 1:] - windows[:, 1:]).square().mean()
-    if not hasattr(dynamics, "energy"):
-        return RolloutLoss(prediction, prediction, torch.zeros_like(prediction))
-    energies = dynamics.energy(predicted)
-    energy = (energies - energies[:, :1]).abs().mean()
-    return RolloutLoss(prediction + energy_weight * energy, prediction, energy)
+    z0, n_steps = windows[..., 0, :], windows.shape[-2] - 1
+    if hasattr(dynamics, "rollout_with_energy"):
+        predicted, energies = dynamics.rollout_with_energy(z0, n_steps)
+        energy = (energies - energies[..., :1]).abs().mean(dim=(-2, -1))
+    else:
+        predicted, energy = dynamics.rollout(z0, n_steps), torch.zeros(windows.shape[:-3])
+    prediction = (predicted - windows)[..., 1:, :].square().mean(dim=(-3, -2, -1))
+    return RolloutLoss(prediction + energy_weight * energy.to(prediction), prediction, energy)
 
 
 def energy_weight(epoch, n_epochs):
@@ -69,7 +73,8 @@ def fit(
     goes on from it and ends with the same bits. Test windows are only watched, never chosen by.
 
     Returns a list with a dict per epoch: epoch, lr, energy_weight, loss, prediction, energy,
-    test_mse and, if the model has one, dt. Raises `ValueError` for NaN or infinity in the windows.
+    test_mse and, if the model has one, dt. For models of `seeds.stack`, `seed` is a list and the
+    last five are lists. Raises `ValueError` for NaN or infinity in the windows.
     """
     for name, windows in (("training", train_windows), ("test", test_windows)):
         if not windows.isfinite().all():
@@ -78,36 +83,63 @@ def fit(
     file = Path(checkpoint) / "training.safetensors" if checkpoint else None
     history = restore_training(file, dynamics, optimiser) if file else []
     batch_size = min(batch_size, len(train_windows))
+    if isinstance(dynamics, Stacked):
+        test_windows = test_windows.expand(len(seed), *test_windows.shape)
     progress = tqdm(range(len(history) + 1, n_epochs + 1), desc=label, unit="epoch")
     for epoch in progress:
         optimiser.param_groups[0]["lr"] = cosine_lr(epoch, n_epochs, lr, min_lr)
         weight = energy_schedule(epoch, n_epochs)
-        losses = _train_epoch(dynamics, optimiser, train_windows, weight, (seed, epoch), batch_size, max_norm)
+        order = _batches(len(train_windows), batch_size, seed, epoch).to(train_windows.device)
+        losses = _train_epoch(dynamics, optimiser, train_windows, order, weight, max_norm)
         history.append(
             {"epoch": epoch, "lr": optimiser.param_groups[0]["lr"], "energy_weight": weight}
-            | dict(zip(("loss", "prediction", "energy"), losses, strict=True))
-            | {"test_mse": rollout_errors(dynamics, test_windows).mean().item()}
-            | ({"dt": dynamics.clamped_dt.item()} if hasattr(dynamics, "clamped_dt") else {})
+            | dict(zip(("loss", "prediction", "energy"), losses.tolist(), strict=True))
+            | {"test_mse": rollout_errors(dynamics, test_windows).mean(dim=(-2, -1)).tolist()}
+            | ({"dt": dynamics.clamped_dt.tolist()} if hasattr(dynamics, "clamped_dt") else {})
         )
-        progress.set_postfix(test_mse=f"{history[-1]['test_mse']:.3f}")
+        progress.set_postfix(test_mse=f"{np.mean(history[-1]['test_mse']):.3f}")
         if file:
             save_training(file, dynamics, optimiser, history)
     return history
 
 
-def _train_epoch(dynamics, optimiser, windows, weight, seeds, batch_size, max_norm):
-    """One pass over shuffled full batches; the mean of the three losses. The order follows the seeds."""
-    seed, epoch = seeds
-    order = torch.randperm(len(windows), generator=torch.Generator().manual_seed(1_000_003 * seed + epoch))
+def fit_seeds(models, train_windows, test_windows, *, seeds, **settings):
+    """`fit` for models of one arm at once, each as if it were trained alone with its seed.
+
+    Returns a list with the history of each. Raises `ValueError` for models of different kinds or
+    sizes, or if there is not one seed for each.
+    """
+    if len(models) != len(seeds):
+        raise ValueError(f"one seed per model is needed, got {len(seeds)} for {len(models)} models")
+    stacked = stack(models)
+    rows = fit(stacked, train_windows, test_windows, seed=list(seeds), **settings)
+    stacked.copy_to(models)
+    return [
+        [{k: v[index] if isinstance(v, list) else v for k, v in row.items()} for row in rows]
+        for index in range(len(models))
+    ]
+
+
+def _batches(n, batch_size, seed, epoch):
+    """Shuffled full batches of indices, (n_batches, …, batch_size); the order follows seed and epoch."""
+    if isinstance(seed, list):
+        return torch.stack([_batches(n, batch_size, one, epoch) for one in seed], dim=1)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(1_000_003 * seed + epoch))
+    return order[: n // batch_size * batch_size].view(-1, batch_size)
+
+
+def _train_epoch(dynamics, optimiser, windows, batches, weight, max_norm):
+    """One pass over the batches; the mean of the three losses, (3, …)."""
     network = [p for name, p in dynamics.named_parameters() if name != "dt"]
-    total, n_batches = torch.zeros(3), len(windows) // batch_size
-    for batch in order[: n_batches * batch_size].view(n_batches, batch_size):
+    clip = clip_each if isinstance(dynamics, Stacked) else clip_grad_norm_
+    total = 0
+    for batch in batches:
         losses = rollout_loss(dynamics, windows[batch], weight)
         optimiser.zero_grad()
-        losses.total.backward()
-        clip_grad_norm_(network, max_norm)
+        losses.total.sum().backward()
+        clip(network, max_norm)
         if hasattr(dynamics, "dt"):
-            clip_grad_norm_([dynamics.dt], max_norm)
+            clip([dynamics.dt], max_norm)
         optimiser.step()
-        total += torch.stack(losses).detach().cpu()
-    return (total / n_batches).tolist()
+        total = total + torch.stack(losses).detach()
+    return total / len(batches)

@@ -30,9 +30,10 @@ class Turning(nn.Module):
             dim=-2,
         )
 
-    def energy(self, z):
-        q, p = z.chunk(2, dim=-1)
-        return (q + p**2).sum(-1)
+    def rollout_with_energy(self, z0, n_steps):
+        states = self.rollout(z0, n_steps)
+        q, p = states.chunk(2, dim=-1)
+        return states, (q + p**2).sum(-1)
 
 
 def oscillators(n, length=8, seed=0, interval=0.3):
