@@ -46,7 +46,7 @@ class Weights(NamedTuple):
         slopes, hidden = [torch.sigmoid(a)], []
         for matrix, bias in zip(self.hidden, self.hidden_bias, strict=True):
             hidden.append(softplus(a))
-            a = hidden[-1] @ matrix.mT + bias
+            a = affine(hidden[-1], matrix, bias)
             slopes.append(torch.sigmoid(a))
         gradients = [self.last * slopes[-1]]
         for matrix, slope in zip(self.hidden[::-1], slopes[-2::-1], strict=True):
@@ -55,7 +55,12 @@ class Weights(NamedTuple):
 
     def energy(self, evaluation):
         """H, (…, B, 1)."""
-        return softplus(evaluation.last_preactivation) @ self.last.mT + self.last_bias
+        return affine(softplus(evaluation.last_preactivation), self.last, self.last_bias)
+
+
+def affine(x, matrix, bias):
+    """x Wᵀ + b in one pass: (…, B, L), (…, K, L), (…, 1, K) → (…, B, K)."""
+    return (torch.addmm if x.ndim == 2 else torch.baddbmm)(bias, x, matrix.mT)
 
 
 def split_rollout(parameters, z0, dt, stages, n_steps):
@@ -66,7 +71,7 @@ def split_rollout(parameters, z0, dt, stages, n_steps):
 def _advance(weights, z0, dt, stages, n_steps, record=None):
     """The states, and a at the last one; `record` collects (evaluation, q, p) of every stage."""
     q, p = z0.chunk(2, dim=-1)
-    a_q, a_p = q @ weights.first_q.mT + weights.first_bias, p @ weights.first_p.mT
+    a_q, a_p = affine(q, weights.first_q, weights.first_bias), p @ weights.first_p.mT
     states = [z0]
     for _ in range(n_steps):
         for kick, drift in stages:
@@ -76,7 +81,7 @@ def _advance(weights, z0, dt, stages, n_steps, record=None):
                 a_p = p @ weights.first_p.mT
             if drift:
                 q = q + drift * dt * (at.gradients[0] @ weights.first_p)
-                a_q = q @ weights.first_q.mT + weights.first_bias
+                a_q = affine(q, weights.first_q, weights.first_bias)
             if record is not None:
                 record.append((at, q, p))
         states.append(torch.cat([q, p], dim=-1))
