@@ -1,0 +1,48 @@
+"""Compiled rollouts: fused kernels on a CPU, CUDA graphs on a GPU."""
+
+import torch
+
+
+def compile_rollouts(dynamics):
+    """Replace the model's rollouts by compiled ones in place, and return it.
+
+    A first call for a new shape takes up to a minute, so this pays for many rollouts of one shape.
+    On a GPU the kernels are recorded and replayed as CUDA graphs, in training too; on a CPU training
+    keeps the hand-written adjoint, which is faster. Without a working compiler the plain rollouts
+    stay, with one line of notice.
+    """
+    on_gpu = next(dynamics.parameters()).is_cuda
+    mode = "reduce-overhead" if on_gpu else "default"
+    plain = dynamics.rollout
+
+    def with_energy(z0, n_steps):
+        states = plain(z0, n_steps)
+        return states, dynamics.energy(states)
+
+    dynamics.rollout = _compiled(plain, plain, mode)
+    if on_gpu and hasattr(dynamics, "energy"):
+        dynamics.rollout_with_energy = _compiled(with_energy, dynamics.rollout_with_energy, mode)
+    return dynamics
+
+
+def _compiled(function, fallback, mode):
+    """`function` compiled, or `fallback` from the first call at which the compiler fails."""
+    chosen = torch.compile(function, mode=mode)
+
+    def call(z0, n_steps):
+        nonlocal chosen
+        if chosen is fallback:
+            return fallback(z0, n_steps)
+        try:
+            torch.compiler.cudagraph_mark_step_begin()
+            # A CUDA graph writes its next results into the same memory.
+            result = chosen(z0, n_steps)
+            return result.clone() if isinstance(result, torch.Tensor) else result
+        except Exception as error:
+            result = fallback(z0, n_steps)  # raises what is wrong with the input itself
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            print(f"not compiled, the plain rollout is used: {reason}")
+            chosen = fallback
+            return result
+
+    return call

@@ -1,0 +1,50 @@
+"""Compiled rollouts give the plain ones' states and gradients, or fall back to them."""
+
+import pytest
+import torch
+
+from hjepa_utils import HNN, BaselineMLP, HamiltonianDynamics
+from hjepa_utils.compiled import compile_rollouts
+
+
+def dynamics():
+    torch.manual_seed(0)
+    hnn = HNN(8, (12, 10))
+    for parameter in hnn.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    return HamiltonianDynamics(hnn)
+
+
+@pytest.fixture
+def z0():
+    return torch.randn(5, 8, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("make", [dynamics, lambda: BaselineMLP(8, (12,))])
+def test_states_and_gradients_are_the_plain_ones(make, z0):
+    torch.manual_seed(0)
+    plain = make()
+    torch.manual_seed(0)
+    compiled = compile_rollouts(make())
+    for model in (plain, compiled):
+        model.rollout(z0, 3).square().sum().backward()
+    torch.testing.assert_close(compiled.rollout(z0, 3), plain.rollout(z0, 3), rtol=1e-5, atol=1e-5)
+    for mine, other in zip(compiled.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_without_a_compiler_the_plain_rollout_stays_with_one_line(z0, monkeypatch, capsys):
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("/there/is/no/compiler",))
+    monkeypatch.setattr("torch._inductor.config.force_disable_caches", True)
+    torch.compiler.reset()
+    model = compile_rollouts(dynamics())
+    for _ in range(2):
+        assert torch.equal(model.rollout(z0, 3), dynamics().rollout(z0, 3))
+    notice = capsys.readouterr().out
+    assert notice.startswith("not compiled, the plain rollout is used:") and notice.count("\n") == 1
+    torch.compiler.reset()
+
+
+def test_bad_input_gets_the_plain_rollouts_own_sentence():
+    with pytest.raises(ValueError, match="this model takes z of width 8"):
+        compile_rollouts(dynamics()).rollout(torch.zeros(2, 6), 3)
