@@ -11,6 +11,7 @@ COLOURS = {  # the paper's colours, in their colour-blind-safe shades
     "HNN": _PALETTE[0],
     "HNN (full)": _PALETTE[0],
     "HNN (leapfrog)": _PALETTE[0],
+    "HNN (leapfrog, compiled)": _PALETTE[9],
     "HNN (leapfrog, autograd)": _PALETTE[4],
     "HNN (no energy loss)": _PALETTE[2],
     "HNN (Euler)": _PALETTE[1],
@@ -197,16 +198,42 @@ def plot_ablation(mse, drift, floors):
     return figure
 
 
-def plot_step_times(milliseconds):
-    """{batch size: {name: ms per step}}: one panel per batch size, with the ratio to the MLP."""
-    figure, axes = plt.subplots(1, len(milliseconds), figsize=(10, 3.2), squeeze=False, sharey=True)
+def plot_step_times(milliseconds, limit):
+    """{batch size: {name: ms per step}}: one panel per batch size, with the ratio to the MLP.
+
+    `limit` is the ratio that the arithmetic of leapfrog alone would give, drawn as a line.
+    """
+    n_rows = max(map(len, milliseconds.values()))
+    figure, axes = plt.subplots(
+        1, len(milliseconds), figsize=(10, 0.9 + 0.34 * n_rows), squeeze=False, sharey=True
+    )
     for panel, (batch, times) in zip(axes.flat, milliseconds.items(), strict=True):
-        bars = panel.barh(
-            list(times), list(times.values()), color=[COLOURS[name] for name in times], height=0.6
-        )
+        colours = [COLOURS.get(name, "0.65") for name in times]
+        bars = panel.barh(list(times), list(times.values()), color=colours, height=0.65)
         ratios = [f"{ms:.2f} ms, {ms / times['Baseline MLP']:.1f}×" for ms in times.values()]
         panel.bar_label(bars, ratios, padding=4, fontsize="small")
-        panel.set(title=f"batch {batch}", xlabel="ms per step", xlim=(0, 1.6 * max(times.values())))
+        panel.axvline(limit * times["Baseline MLP"], color="0.2", ls="--", lw=1, zorder=0)
+        panel.set(title=f"batch {batch}", xlabel="ms per step", xlim=(0, 1.5 * max(times.values())))
         panel.grid(axis="y", visible=False)
     axes[0, 0].invert_yaxis()
+    line = plt.Line2D(
+        [], [], color="0.2", ls="--", lw=1, label=f"arithmetic of leapfrog, {limit:.1f}× the MLP"
+    )
+    figure.legend(handles=[line], loc="outside lower center", frameon=False)
+    return figure
+
+
+def plot_growth(milliseconds):
+    """{quantity: {value: {name: ms per step}}}: log–log, with the slope between the last two points."""
+    figure, axes = plt.subplots(1, len(milliseconds), figsize=(10, 3.4), sharey=True)
+    for panel, (quantity, rows) in zip(axes, milliseconds.items(), strict=True):
+        values = np.array(list(rows))
+        for name in next(iter(rows.values())):
+            times = np.array([row[name] for row in rows.values()])
+            slope = np.diff(np.log(times[-2:]))[0] / np.diff(np.log(values[-2:]))[0]
+            label = f"{name}, last slope {slope:.1f}"
+            panel.loglog(values, times, marker="o", ms=4, color=COLOURS[name], label=label)
+        panel.set(xlabel=quantity)
+        panel.legend(fontsize="small")
+    axes[0].set(ylabel="ms per step")
     return figure

@@ -1,0 +1,166 @@
+"""What a step costs beside what people would use instead, measured side by side in one run."""
+
+import time
+from functools import partial
+from importlib.util import find_spec
+from itertools import pairwise
+from statistics import median
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torchdiffeq import odeint
+
+from .compiled import compile_rollouts
+from .dynamics import BaselineMLP, HamiltonianDynamics
+from .hamiltonian import HNN, Hamiltonian, SeparableHNN
+from .integrators import euler_step
+from .seeds import Stacked
+from .training import rollout_loss
+
+
+def seconds(calls, *, rounds, warm_up=2):
+    """Median seconds of each call, {name: function} → {name: float}; all take turns in every round.
+
+    Taking turns, whatever else the machine does falls on all alike, and ratios keep their meaning.
+    """
+    taken = {name: [] for name in calls}
+    for _ in range(warm_up + rounds):
+        for name, call in calls.items():
+            _wait_for_gpu()
+            begin = time.perf_counter()
+            call()
+            _wait_for_gpu()
+            taken[name].append(time.perf_counter() - begin)
+    return {name: median(times[warm_up:]) for name, times in taken.items()}
+
+
+def _wait_for_gpu():
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+class AutogradHNN(Hamiltonian):
+    """An `HNN`'s energy in PyTorch's own functions, its gradient by autograd: the published way."""
+
+    def __init__(self, hnn):
+        super().__init__()
+        self.layers = hnn.layers
+
+    def forward(self, z):
+        for layer in self.layers[:-1]:
+            z = F.softplus(layer(z))
+        return self.layers[-1](z).squeeze(-1)
+
+
+class Solver(nn.Module):
+    """J∇H of an `HNN`, in closed form, under a fixed-step solver of torchdiffeq, one step a latent."""
+
+    def __init__(self, hnn, method):
+        super().__init__()
+        self.hnn, self.method = hnn, method
+
+    def field(self, t, z):
+        dh_dq, dh_dp = self.hnn.gradient(z).chunk(2, dim=-1)
+        return torch.cat([dh_dp, -dh_dq], dim=-1)
+
+    def rollout(self, z0, n_steps):
+        times = torch.arange(n_steps + 1, device=z0.device, dtype=z0.dtype)
+        return odeint(self.field, z0, times, method=self.method).movedim(0, -2)
+
+
+class TorchdynHNN(nn.Module):
+    """torchdyn's `HNN` and `NeuralODE`, where torchdyn is installed."""
+
+    def __init__(self, hnn):
+        super().__init__()
+        from torchdyn.core import NeuralODE
+        from torchdyn.models import HNN as Field
+
+        energy = nn.Sequential(*(m for layer in hnn.layers for m in (layer, nn.Softplus())))[:-1]
+        self.flow = NeuralODE(Field(energy), solver="euler", sensitivity="autograd")
+
+    def rollout(self, z0, n_steps):
+        times = torch.arange(n_steps + 1, device=z0.device, dtype=z0.dtype)
+        return self.flow.trajectory(z0, times).movedim(0, -2)
+
+
+def contestants(dim, device):
+    """The models that are timed, {name: model with a rollout}, all on the same weights where they can."""
+    hnn = HNN(dim)
+    for layer in hnn.layers:  # steps as long as the trained ones; the published initial field is almost zero
+        nn.init.xavier_normal_(layer.weight, gain=1.5, generator=torch.Generator().manual_seed(0))
+    models = {
+        "Baseline MLP": BaselineMLP(dim),
+        "HNN (Euler)": HamiltonianDynamics(hnn, euler_step),
+        "HNN (leapfrog)": HamiltonianDynamics(hnn),
+        "HNN (leapfrog, compiled)": HamiltonianDynamics(hnn),
+        "HNN (leapfrog, autograd)": HamiltonianDynamics(AutogradHNN(hnn)),
+        "separable HNN (leapfrog)": HamiltonianDynamics(SeparableHNN(dim)),
+        "torchdiffeq, Euler": Solver(hnn, "euler"),
+        "torchdiffeq, midpoint": Solver(hnn, "midpoint"),
+        "torchdiffeq, RK4": Solver(hnn, "rk4"),
+    }
+    if find_spec("torchdyn"):
+        models["torchdyn HNN, Euler"] = TorchdynHNN(hnn)
+    models = {name: model.to(device) for name, model in models.items()}
+    compile_rollouts(models["HNN (leapfrog, compiled)"])
+    return models
+
+
+def milliseconds_per_step(models, z0, n_steps, *, rounds):
+    """Median of a rollout without gradients, divided by its steps: {name: model} → {name: float}."""
+    with torch.no_grad():
+        calls = {name: partial(model.rollout, z0, n_steps) for name, model in models.items()}
+        return {name: 1e3 * s / n_steps for name, s in seconds(calls, rounds=rounds).items()}
+
+
+def milliseconds_per_update(models, windows, *, rounds):
+    """Median of one update on windows (B, T, D): loss, derivatives, AdamW. {name: model} → {name: float}.
+
+    A stack of models is given the windows once for each of them.
+    """
+    calls = {name: _update(model, windows) for name, model in models.items()}
+    return {name: 1e3 * s for name, s in seconds(calls, rounds=rounds).items()}
+
+
+def _update(model, windows):
+    optimiser = torch.optim.AdamW(model.parameters())
+    if isinstance(model, Stacked):
+        windows = windows.expand(len(next(model.parameters())), *windows.shape)
+
+    def update():
+        optimiser.zero_grad()
+        rollout_loss(model, windows, 0.5).total.sum().backward()
+        optimiser.step()
+
+    return update
+
+
+def growth(values, device, *, batch=32, dim=1024, horizon=15, rounds=5):
+    """ms per step of leapfrog and MLP while one of `values`' lists varies: {name: {value: {model: ms}}}."""
+    usual, grown = {"batch": batch, "dim": dim, "horizon": horizon}, {}
+    for quantity, settings in values.items():
+        grown[quantity] = {}
+        for value in settings:
+            at = usual | {quantity: value}
+            models = {
+                "HNN (leapfrog)": HamiltonianDynamics(HNN(at["dim"])),
+                "Baseline MLP": BaselineMLP(at["dim"]),
+            }
+            models = {name: model.to(device) for name, model in models.items()}
+            z0 = torch.randn(at["batch"], at["dim"], generator=torch.Generator().manual_seed(0)).to(device)
+            n_steps = at["horizon"] if quantity == "horizon" else 3
+            grown[quantity][value] = milliseconds_per_step(models, z0, n_steps, rounds=rounds)
+    return grown
+
+
+def multiply_adds(dim, hidden_dims=(512, 512, 256)):
+    """Multiply–adds of one leapfrog step of the paper's `HNN` and of one step of its MLP, per state.
+
+    Each of the three stages runs the hidden layers forward and back, one half of the first layer
+    back, and that half forward again for what has moved.
+    """
+    hidden = sum(a * b for a, b in pairwise(hidden_dims))
+    stage = 2 * hidden + 2 * (dim // 2) * hidden_dims[0]
+    return {"HNN (leapfrog)": 3 * stage, "Baseline MLP": 2 * dim * 512 + 512 * 512}

@@ -1,0 +1,67 @@
+"""The benchmark times what it says: the same states, the counted arithmetic, everyone in turn."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from hjepa_utils import BaselineMLP, benchmark
+from hjepa_utils.seeds import stack
+
+
+@pytest.fixture(scope="module")
+def contestants():
+    return benchmark.contestants(64, "cpu")
+
+
+def states(model, n_steps=4):
+    z0 = torch.randn(3, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        return model.rollout(z0, n_steps)
+
+
+@pytest.mark.parametrize("other", ["HNN (leapfrog, autograd)", "HNN (leapfrog, compiled)"])
+def test_all_leapfrogs_go_through_the_same_states(contestants, other):
+    expected = states(contestants["HNN (leapfrog)"])
+    assert (expected[:, -1] - expected[:, 0]).norm(dim=1).min() > 0.5
+    torch.testing.assert_close(states(contestants[other]), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_torchdiffeq_solves_the_same_equations(contestants):
+    euler = states(contestants["HNN (Euler)"])
+    torch.testing.assert_close(states(contestants["torchdiffeq, Euler"]), euler, rtol=1e-5, atol=1e-5)
+    distance = {name: (states(m) - euler).abs().max() for name, m in contestants.items() if "torchd" in name}
+    assert 0 < distance["torchdiffeq, RK4"] < 0.2 * euler.diff(dim=1).abs().max()
+
+
+@pytest.mark.parametrize("name", ["HNN (leapfrog)", "Baseline MLP"])
+def test_the_arithmetic_is_that_of_a_flop_counter(name):
+    contestants = benchmark.contestants(1024, "cpu")
+    counts = []
+    for n_steps in (1, 2):  # their difference is one step, without what a rollout begins with
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            contestants[name].rollout(torch.randn(1, 1024), n_steps)
+        counts.append(counter.get_total_flops())
+    assert counts[1] - counts[0] == 2 * benchmark.multiply_adds(1024)[name]
+
+
+def test_everyone_takes_a_turn_in_every_round():
+    calls = []
+    taken = benchmark.seconds({n: lambda n=n: calls.append(n) for n in "abc"}, rounds=3, warm_up=1)
+    assert "".join(calls) == "abc" * 4
+    assert list(taken) == ["a", "b", "c"] and all(time > 0 for time in taken.values())
+
+
+def test_updates_move_the_weights_of_single_and_stacked_models():
+    models = {"one": BaselineMLP(8, (4,)), "two": stack([BaselineMLP(8, (4,)) for _ in range(2)])}
+    before = {name: [p.clone() for p in model.parameters()] for name, model in models.items()}
+    benchmark.milliseconds_per_update(models, torch.randn(5, 16, 8), rounds=1)
+    for name, model in models.items():
+        assert all((p != q).any() for p, q in zip(model.parameters(), before[name], strict=True))
+
+
+def test_growth_has_every_value_of_every_quantity():
+    grown = benchmark.growth({"batch": (1, 2), "horizon": (1, 3)}, "cpu", dim=16, rounds=1)
+    assert {quantity: list(rows) for quantity, rows in grown.items()} == {"batch": [1, 2], "horizon": [1, 3]}
+    assert all(
+        set(row) == {"HNN (leapfrog)", "Baseline MLP"} for rows in grown.values() for row in rows.values()
+    )
