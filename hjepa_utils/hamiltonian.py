@@ -45,7 +45,7 @@ class _Softplus(torch.autograd.Function):
 
     @staticmethod
     def forward(a):
-        return F.softplus(a) if a.is_cuda else F.relu(a) - torch.sigmoid(a.abs()).log()
+        return F.softplus(a) if a.is_cuda else F.relu(a).sub_(a.abs().sigmoid_().log_())
 
     @staticmethod
     def setup_context(ctx, inputs, output):
