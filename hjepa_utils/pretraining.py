@@ -6,7 +6,9 @@ gives one z, its mean over tokens. A small network g sees single frames. For the
 
     L = mean |p_k - t_k|² + λ Σ |Δp_k - Δt_k|² / Σ |Δt_k|²,    p_k = A_k z + b_k,  t = whiten(g(frames))
 
-with Δ the change over two frames. Both terms are 1 for a z that knows nothing. f and g are trained
+with Δ the change over two frames. Both terms are 1 for a z that knows nothing. From step `even_from`
+on, the second is mean |L⁻¹ (Δp_k - Δt_k)|², L Lᵀ = cov Δt, for which all directions of motion count
+the same; before, z knows too little of most of them, and they would be noise. f and g are trained
 together; whitening over the batch keeps g from collapsing (Ermolov et al., 2021), so what g can win
 is predictability: it settles on what changes slowly and can be foretold, which is where the balls
 are, and z must hold where they are and how they move. No position or velocity enters.
@@ -24,7 +26,7 @@ from tqdm import tqdm
 
 from .billiards import render_frames, simulate_collisions
 from .checkpoints import restore_training, save_training
-from .encoder import IMAGENET_MEAN, IMAGENET_STD, VJEPA2Model, resize_frames
+from .encoder import VJEPA2Model, normalise, resize_frames
 from .run import pick_device, pick_encoder_dtype, seeded
 
 ARCHITECTURE = {
@@ -44,7 +46,7 @@ class PretrainSettings:
 
     seed: int = 0
     n_videos: int = 1000
-    n_steps: int = 3000
+    n_steps: int = 4000
     batch_size: int = 48
     lr: float = 1e-3
     warm_up: int = 100  # steps of linear rise
@@ -53,6 +55,7 @@ class PretrainSettings:
     target_dim: int = 16
     motion_weight: float = 1.0  # λ, reached by a linear rise:
     motion_rise: int = 500  # steps; before z knows where the balls are, their motion is only noise
+    even_from: int = 1500  # step from which all directions of motion count the same
 
 
 class FrameTarget(nn.Module):
@@ -91,10 +94,9 @@ class Pretraining(nn.Module):
 
 def embed(encoder, clips):
     """What `Encoder.embed` computes, with gradients: uint8 (B, T, 3, 64, 64) → z, float32 (B, D)."""
-    mean, std = (torch.tensor(v, device=clips.device).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
     fast = pick_encoder_dtype(clips.device) == torch.bfloat16
     with torch.autocast(clips.device.type, torch.bfloat16, enabled=fast):
-        tokens = encoder((clips.float() / 255 - mean) / std, skip_predictor=True).last_hidden_state
+        tokens = encoder(normalise(clips), skip_predictor=True).last_hidden_state
     return tokens.float().mean(dim=1)
 
 
@@ -106,10 +108,15 @@ def standardise(z):
 def whiten(features):
     """Zero mean and identity covariance over the batch, differentiably: (n, G) → (n, G)."""
     centred = features - features.mean(dim=0)
-    covariance = centred.T @ centred / len(centred)
-    floor = 1e-4 * torch.eye(features.shape[1], device=features.device)
+    return in_units_of(centred, centred)
+
+
+def in_units_of(sample, vectors):
+    """L⁻¹ `vectors`, (m, G), with L Lᵀ the covariance of the centred `sample`, (n, G)."""
+    covariance = sample.T @ sample / len(sample)
+    floor = 1e-4 * torch.eye(sample.shape[1], device=sample.device)
     factor = torch.linalg.cholesky(covariance + floor)
-    return torch.linalg.solve_triangular(factor, centred.T, upper=False).T
+    return torch.linalg.solve_triangular(factor, vectors.T, upper=False).T
 
 
 def prediction_loss(predicted, targets):
@@ -119,8 +126,24 @@ def prediction_loss(predicted, targets):
 
 def motion_loss(predicted, targets):
     """The same for the changes over `MOTION_SPAN` frames inside the clip; targets are not moved by it."""
-    changes = [x[:, MOTION_SPAN:16] - x[:, : 16 - MOTION_SPAN] for x in (predicted, targets.detach())]
-    return (changes[0] - changes[1]).square().sum() / changes[1].square().sum()
+    foretold, true = changes(predicted), changes(targets.detach())
+    return (foretold - true).square().sum() / true.square().sum()
+
+
+def even_motion_loss(predicted, targets):
+    """`motion_loss` with the changes whitened.
+
+    The slowest directions are the places of the balls, and hold a few per cent of the variance of the
+    changes; the fast ones, their overtones, hold the rest.
+    """
+    foretold, true = changes(predicted), changes(targets.detach())
+    return in_units_of(true - true.mean(dim=0), foretold - true).square().mean()
+
+
+def changes(features):
+    """Over `MOTION_SPAN` frames inside the clip: (B, K, G) → (m, G)."""
+    inside = features[:, : ARCHITECTURE["frames_per_clip"]]
+    return (inside[:, MOTION_SPAN:] - inside[:, :-MOTION_SPAN]).flatten(0, 1)
 
 
 def draw_videos(n_videos, rng, n_frames=150):
@@ -184,7 +207,8 @@ def pretrain(videos, settings=None, *, until=None, checkpoint=None, checkpoint_e
     for step in progress:
         rng = np.random.default_rng([CLIP_STREAM, settings.seed, step])
         predicted, targets = model(draw_clips(videos, settings.batch_size, rng).to(device))
-        prediction, motion = prediction_loss(predicted, targets), motion_loss(predicted, targets)
+        prediction = prediction_loss(predicted, targets)
+        motion = (motion_loss if step < settings.even_from else even_motion_loss)(predicted, targets)
         loss = prediction + settings.motion_weight * min(1.0, step / settings.motion_rise) * motion
         if not loss.isfinite():
             raise ValueError(f"the loss of step {step} is {loss.item()}: lower the learning rate")

@@ -21,6 +21,7 @@ from hjepa_utils.pretraining import (
     draw_clips,
     draw_videos,
     embed,
+    even_motion_loss,
     learning_rate,
     motion_loss,
     prediction_loss,
@@ -79,13 +80,32 @@ def test_both_losses_are_one_for_a_z_that_knows_nothing_and_zero_for_one_that_kn
     nothing = torch.zeros_like(targets)
     assert prediction_loss(nothing, targets).item() == pytest.approx(1, abs=1e-3)
     assert motion_loss(nothing, targets).item() == pytest.approx(1)
-    assert prediction_loss(targets, targets) == motion_loss(targets, targets) == 0
+    assert even_motion_loss(nothing, targets).item() == pytest.approx(1, abs=0.01)
+    for loss in (prediction_loss, motion_loss, even_motion_loss):
+        assert loss(targets, targets) == 0
 
 
-def test_the_motion_loss_does_not_move_the_targets():
+def test_the_even_motion_loss_weighs_slow_and_fast_directions_alike():
+    predicted, targets = random_tensors((40, len(TARGET_FRAMES), 3), (40, len(TARGET_FRAMES), 3))
+    mixed = torch.tensor([[1.0, 0.5, 0.0], [0.0, 3.0, 1.0], [0.0, 0.0, 0.2]], dtype=torch.float64)
+    true, foretold = (
+        (x[:, MOTION_SPAN:16] - x[:, : 16 - MOTION_SPAN]).flatten(0, 1).numpy() @ mixed.numpy()
+        for x in (targets, predicted)
+    )
+    covariance = np.cov(true.T, bias=True) + 1e-4 * np.eye(3)
+    error = foretold - true
+    expected = np.einsum("ni,ij,nj->n", error, np.linalg.inv(covariance), error).mean() / 3
+    loss = even_motion_loss(predicted @ mixed, targets @ mixed).item()
+    assert loss == pytest.approx(expected, rel=1e-9)
+    assert loss == pytest.approx(even_motion_loss(predicted, targets).item(), rel=0.01)
+    assert motion_loss(predicted @ mixed, targets @ mixed) != pytest.approx(loss, rel=0.01)
+
+
+@pytest.mark.parametrize("loss", [motion_loss, even_motion_loss])
+def test_the_motion_losses_do_not_move_the_targets(loss):
     predicted, targets = random_tensors((2, len(TARGET_FRAMES), 2), (2, len(TARGET_FRAMES), 2))
     predicted.requires_grad_(), targets.requires_grad_()
-    motion_loss(predicted, targets).backward()
+    loss(predicted, targets).backward()
     assert predicted.grad.abs().sum() > 0
     assert targets.grad is None
 
