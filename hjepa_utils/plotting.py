@@ -211,7 +211,8 @@ def plot_step_times(milliseconds, limit):
         colours = [COLOURS.get(name, "0.65") for name in times]
         bars = panel.barh(list(times), list(times.values()), color=colours, height=0.65)
         ratios = [f"{ms:.2f} ms, {ms / times['Baseline MLP']:.1f}×" for ms in times.values()]
-        panel.bar_label(bars, ratios, padding=4, fontsize="small")
+        white = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+        panel.bar_label(bars, ratios, padding=4, fontsize="small", bbox=white)
         panel.axvline(limit * times["Baseline MLP"], color="0.2", ls="--", lw=1, zorder=0)
         panel.set(title=f"batch {batch}", xlabel="ms per step", xlim=(0, 1.5 * max(times.values())))
         panel.grid(axis="y", visible=False)
@@ -226,14 +227,17 @@ def plot_step_times(milliseconds, limit):
 def plot_growth(milliseconds):
     """{quantity: {value: {name: ms per step}}}: log–log, with the slope between the last two points."""
     figure, axes = plt.subplots(1, len(milliseconds), figsize=(10, 3.4), sharey=True)
+    labels = {"batch": "batch", "dim": "D, width of z", "horizon": "horizon, steps"}
     for panel, (quantity, rows) in zip(axes, milliseconds.items(), strict=True):
         values = np.array(list(rows))
         for name in next(iter(rows.values())):
             times = np.array([row[name] for row in rows.values()])
             slope = np.diff(np.log(times[-2:]))[0] / np.diff(np.log(values[-2:]))[0]
-            label = f"{name}, last slope {slope:.1f}"
+            label = f"{name}, last slope {slope:.1f}".replace("-0.0", "0.0")
             panel.loglog(values, times, marker="o", ms=4, color=COLOURS[name], label=label)
-        panel.set(xlabel=quantity)
+        panel.set_xticks(values, values)
+        panel.minorticks_off()
+        panel.set(xlabel=labels[quantity])
         panel.legend(fontsize="small")
     axes[0].set(ylabel="ms per step")
     return figure

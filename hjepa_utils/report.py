@@ -1,4 +1,4 @@
-"""The README's table of results, made from `figures/results.json` so that it cannot differ from it."""
+"""The README's tables, made from `figures/results.json` so that they cannot differ from it."""
 
 import json
 import re
@@ -12,7 +12,7 @@ PUBLISHED = {  # the paper's tables 2 and 3: MSE in raw latent units, drift in u
     "HNN (Euler)": ("0.114 ± 0.050", "0.012 ± 0.008"),
     "Baseline MLP": ("0.196 ± 0.058", "0.327 ± 0.244"),
 }
-_MARKED = re.compile(r"(<!-- results -->\n).*?(<!-- end of results -->)", re.DOTALL)
+_MARKED = r"(<!-- {0} -->\n).*?(<!-- end of {0} -->)"
 
 
 def results_table(saved):
@@ -31,8 +31,6 @@ def results_table(saved):
             f"| {arm} | {mse} | {interval} | {score['drift_over_spread']['mean']:.2g} | {published} |"
         )
     lines += [f"| {name} | {mse:.3f} | | | – | – |" for name, mse in ablations["floors"].items()]
-    times = saved["wall_clock"]["05_phase_space_and_timing"]
-    ratios = times["ratio_to_mlp"]["batch 1"]
     seeds = f"{ablations['n_seeds']} seeds" if ablations["n_seeds"] > 1 else "one seed"
     lines += [
         "",
@@ -41,9 +39,30 @@ def results_table(saved):
         "MSE per standardised dimension over 15 steps, averaged over seeds, ± one standard deviation over "
         "test windows; the paper's are in raw units of another encoder and cannot be compared with ours, "
         "only their order can. "
-        f"The MLP's error is {results['03_train_hnn']['mlp_over_hnn']:.1f}× the HNN's (the paper: 1.9×). "
-        f"A leapfrog step costs {ratios['HNN (leapfrog)']:.1f}× the MLP's at D = {times['dim']} and batch 1 "
-        f"on {times['hardware']} ({ratios['HNN (leapfrog, autograd)']:.1f}× by autograd; the paper: 18×).",
+        f"The MLP's error is {results['03_train_hnn']['mlp_over_hnn']:.1f}× the HNN's (the paper: 1.9×).",
+    ]
+    return "\n".join(lines)
+
+
+def timing_table(saved):
+    """Markdown of notebook 5's benchmark, from the content of a `results.json`."""
+    times = saved["wall_clock"]["05_phase_space_and_timing"]
+    alone, batch = times["ms_per_step"]["batch 1"], times["ms_per_step"]["batch 32"]
+    updates, mlp = times["ms_per_update"], "Baseline MLP"
+    lines = [
+        "| model | step, batch 1 | step, batch 32 | one update in training |",
+        "|---|---|---|---|",
+    ]
+    for name in [*alone, *(name for name in updates if name not in alone)]:
+        cells = [f"{t[name]:.2f} ms, {t[name] / t[mlp]:.1f}×" if name in t else "–" for t in (alone, batch)]
+        update = f"{updates[name]:.0f} ms, {updates[name] / updates[mlp]:.1f}×" if name in updates else "–"
+        lines.append(f"| {name} | {' | '.join(cells)} | {update} |")
+    limit = saved["results"]["05_phase_space_and_timing"]["arithmetic_limit"]
+    lines += [
+        "",
+        f"D = {times['dim']}, {times['hardware']}; medians of {times['rounds']} rounds in which all take "
+        f"turns, and the ratio to the MLP. By multiply–adds alone leapfrog costs {limit:.1f}×; the paper "
+        "reports 18×.",
     ]
     return "\n".join(lines)
 
@@ -55,13 +74,16 @@ def cost_cell(cost):
 
 
 def refresh_readme(root):
-    """Put the table of `figures/results.json` between the README's markers, and the costs into its index."""
+    """Put the tables of `figures/results.json` between the README's markers, and the costs into its index."""
     readme = root / "README.md"
     saved = json.loads((root / "figures" / "results.json").read_text())
-    table = results_table(saved)
-    text, n_marked = _MARKED.subn(lambda m: f"{m[1]}{table}\n{m[2]}", readme.read_text(encoding="utf-8"))
-    if n_marked != 1:
-        raise ValueError("README.md needs one pair of markers: <!-- results --> and <!-- end of results -->")
+    text = readme.read_text(encoding="utf-8")
+    for name, table in (("results", results_table(saved)), ("timing", timing_table(saved))):
+        marked = re.compile(_MARKED.format(name), re.DOTALL)
+        text, n_marked = marked.subn(lambda m, table=table: f"{m[1]}{table}\n{m[2]}", text)
+        if n_marked != 1:
+            wanted = f"<!-- {name} --> and <!-- end of {name} -->"
+            raise ValueError(f"README.md needs one pair of markers: {wanted}")
     for name, cost in saved["wall_clock"]["quick_costs"].items():
         row = re.compile(rf"(\(notebooks/{name}\.ipynb\) \|[^|]*\|)[^|]*\|")
         text = row.sub(lambda m, cost=cost: f"{m[1]} {cost_cell(cost)} |", text)

@@ -4,15 +4,16 @@ import json
 import re
 
 from hjepa_utils.notebooks import find_notebooks
-from hjepa_utils.report import results_table
+from hjepa_utils.report import cost_cell, results_table, timing_table
 from hjepa_utils.run import ROOT
 
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_table_is_that_of_results_json():
+def test_the_tables_are_those_of_results_json():
     saved = json.loads((ROOT / "figures" / "results.json").read_text())
-    assert results_table(saved) in README
+    for table in (results_table, timing_table):
+        assert table(saved) in README
 
 
 def test_every_local_link_and_picture_exists():
@@ -28,6 +29,17 @@ def test_every_notebook_is_in_the_index_with_its_colab_badge():
         assert f"blob/main/notebooks/{notebook.name})" in README
 
 
+def test_the_index_has_the_costs_of_results_json():
+    costs = json.loads((ROOT / "figures" / "results.json").read_text())["wall_clock"]["quick_costs"]
+    for notebook in find_notebooks():
+        (row,) = (
+            line
+            for line in README.splitlines()
+            if f"(notebooks/{notebook.name})" in line and "Open In" in line
+        )
+        assert f"| {cost_cell(costs[notebook.stem])} |" in row
+
+
 def test_the_model_card_has_the_probes_of_results_json():
     card = (ROOT / "hjepa_utils/assets/embedded_vjepa2/README.md").read_text()
     saved = json.loads((ROOT / "figures" / "results.json").read_text())
@@ -36,3 +48,6 @@ def test_the_model_card_has_the_probes_of_results_json():
     for quantity in ("position", "velocity", "energy, from velocities", "energy, straight from z"):
         ours, *controls = (f"{column[quantity]:.2f}".replace("-", "−") for column in columns)
         assert f"| **{ours}** | {' | '.join(controls)} |" in card
+    for quantity in ("velocity, no bounce", "energy, from velocities, no bounce"):
+        ours, control = (f"{column[quantity]:.2f}".replace("-", "−") for column in columns[:2])
+        assert f"| **{ours}** | {control} |" in card
