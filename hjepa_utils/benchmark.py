@@ -1,6 +1,7 @@
 """What a step costs beside what people would use instead, measured side by side in one run."""
 
 import time
+from contextlib import redirect_stdout
 from functools import partial
 from importlib.util import find_spec
 from itertools import pairwise
@@ -10,13 +11,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torchdiffeq import odeint
+from transformers import VJEPA2Config, VJEPA2Model
 
+from .clips import encode_videos
 from .compiled import compile_rollouts
 from .dynamics import BaselineMLP, HamiltonianDynamics
+from .encoder import Encoder, normalise, resize_frames
 from .hamiltonian import HNN, Hamiltonian, SeparableHNN
 from .integrators import euler_step
+from .run import seeded
 from .seeds import Stacked
 from .training import rollout_loss
+from .video import read_video
 
 
 def seconds(calls, *, rounds, warm_up=2):
@@ -78,7 +84,8 @@ class TorchdynHNN(nn.Module):
         from torchdyn.models import HNN as Field
 
         energy = nn.Sequential(*(m for layer in hnn.layers for m in (layer, nn.Softplus())))[:-1]
-        self.flow = NeuralODE(Field(energy), solver="euler", sensitivity="autograd")
+        with redirect_stdout(None):  # it announces that it wraps the field
+            self.flow = NeuralODE(Field(energy), solver="euler", sensitivity="autograd")
 
     def rollout(self, z0, n_steps):
         times = torch.arange(n_steps + 1, device=z0.device, dtype=z0.dtype)
@@ -153,6 +160,37 @@ def growth(values, device, *, batch=32, dim=1024, horizon=15, rounds=5):
             n_steps = at["horizon"] if quantity == "horizon" else 3
             grown[quantity][value] = milliseconds_per_step(models, z0, n_steps, rounds=rounds)
     return grown
+
+
+def one_clip_at_a_time(encoder, video, *, clip_frames=16, stride=4):
+    """The published way to embed a video: every clip by itself, with the predictor left on."""
+    frames, latents = resize_frames(read_video(video), encoder.image_size), []
+    with torch.inference_mode():
+        for start in range(0, len(frames) - clip_frames + 1, stride):
+            clip = frames[None, start : start + clip_frames].to(encoder.device)
+            tokens = encoder.model(normalise(clip).to(encoder.model.dtype)).last_hidden_state
+            latents.append(tokens.float().mean(dim=1).cpu())
+    return torch.cat(latents)
+
+
+def clips_per_second(videos, published, ours, *, rounds=3):
+    """Clips of video files embedded per second, one at a time and by `encode_videos`: {name: float}.
+
+    `published` and `ours` are the `Encoder`s of the two; they may differ in dtype.
+    """
+    n_clips = sum(len(latents) for _, latents in encode_videos(ours, videos))
+    calls = {
+        "one clip at a time, predictor on": lambda: [one_clip_at_a_time(published, v) for v in videos],
+        "encode_videos": lambda: list(encode_videos(ours, videos)),
+    }
+    return {name: n_clips / s for name, s in seconds(calls, rounds=rounds, warm_up=1).items()}
+
+
+def random_vit_l(device, dtype):
+    """V-JEPA 2 at the paper's size with random weights, which cost what trained ones cost."""
+    with seeded(0):
+        model = VJEPA2Model(VJEPA2Config(frames_per_clip=16))
+    return Encoder("ViT-L, random weights", model.to(device, dtype).eval().requires_grad_(False))
 
 
 def multiply_adds(dim, hidden_dims=(512, 512, 256)):

@@ -1,5 +1,8 @@
 """Compiled rollouts: fused kernels on a CPU, CUDA graphs on a GPU."""
 
+import logging
+from contextlib import contextmanager
+
 import torch
 
 
@@ -35,8 +38,9 @@ def _compiled(function, fallback, mode):
             return fallback(z0, n_steps)
         try:
             torch.compiler.cudagraph_mark_step_begin()
+            with _quiet():
+                result = chosen(z0, n_steps)
             # A CUDA graph writes its next results into the same memory.
-            result = chosen(z0, n_steps)
             return result.clone() if isinstance(result, torch.Tensor) else result
         except Exception as error:
             result = fallback(z0, n_steps)  # raises what is wrong with the input itself
@@ -46,3 +50,15 @@ def _compiled(function, fallback, mode):
             return result
 
     return call
+
+
+@contextmanager
+def _quiet():
+    """Without the line that tells of CUDA's compiler being there and a GPU not."""
+    logger = logging.getLogger("torch.utils.cpp_extension")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
