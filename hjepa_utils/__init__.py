@@ -10,8 +10,9 @@ _HOME = {
     "billiards": (
         "advance_balls", "contacts_per_interval", "kinetic_energy", "render_frames", "simulate_collisions",
     ),
-    "video": ("preview_video", "read_video", "write_video"),
-    "encoder": ("Encoder", "PAPER_ENCODER", "encode_video", "load_encoder"),
+    "video": ("preview_video", "read_video", "stream_video", "write_video"),
+    "encoder": ("Encoder", "PAPER_ENCODER", "load_encoder"),
+    "clips": ("encode_video", "encode_videos"),
     "hamiltonian": ("HNN", "Hamiltonian", "SeparableHNN"),
     "integrators": ("euler_step", "leapfrog_step", "rollout"),
     "dynamics": ("BaselineMLP", "HamiltonianDynamics", "Persistence", "TrainingMean"),

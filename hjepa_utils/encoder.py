@@ -1,4 +1,4 @@
-"""Frozen V-JEPA 2 encoders and the clip embeddings they give; the only importer of transformers."""
+"""Frozen V-JEPA 2 encoders and the pictures they take; the only importer of transformers."""
 
 import hashlib
 import warnings
@@ -8,14 +8,12 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 import transformers
-from einops import rearrange
 from huggingface_hub import HfApi
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 from safetensors import SafetensorError
 from transformers import VJEPA2Model
 
 from .run import HUB_ID, pick_device, pick_encoder_dtype, seeded
-from .video import read_video
 
 EMBEDDED = Path(__file__).parent / "assets" / "embedded_vjepa2"
 PAPER_ENCODER = "facebook/vjepa2-vitl-fpc16-256-ssv2"
@@ -41,6 +39,10 @@ class Encoder:
     def image_size(self):
         return self.model.config.crop_size
 
+    @property
+    def device(self):
+        return self.model.device
+
     def weights_hash(self):
         """SHA-256 over all weights: latents of other weights under the same name can be told apart."""
         digest = hashlib.sha256()
@@ -49,11 +51,17 @@ class Encoder:
             digest.update(tensor.cpu().flatten().view(torch.uint8).numpy())
         return digest.hexdigest()
 
+    def compile(self):
+        """Let `torch.compile` fuse what it can, in place: a minute at the first batch, other last bits.
+
+        Meant for a GPU and batches of one size, as `encode_videos` makes them; a CPU gains nothing.
+        """
+        self.model.encoder.compile(dynamic=False)
+
     @torch.inference_mode()
     def embed(self, clips):
         """uint8 (B, T, 3, image_size, image_size) → float32 CPU (B, latent_dim), mean over tokens."""
-        weight = self.model.encoder.embeddings.patch_embeddings.proj.weight
-        pixels = normalise(clips.to(weight.device)).to(weight.dtype)
+        pixels = normalise(clips.to(self.device)).to(self.model.dtype)
         tokens = self.model(pixels, skip_predictor=True).last_hidden_state
         return tokens.float().mean(dim=1).cpu()
 
@@ -87,40 +95,6 @@ def load_encoder(name="embedded", *, device=None, dtype=None):
     return Encoder(name, model.to(device).eval().requires_grad_(False))
 
 
-def encode_video(encoder, video, *, clip_frames=16, stride=4, batch_size=16, framing="whole"):
-    """Embeddings of all clips of one video: float32 CPU (n_clips, D), mean over tokens (§4.2).
-
-    `video` is a path or uint8 (n_frames, 3, H, W). Clip k holds the frames from `stride * k` to
-    `stride * k + clip_frames - 1`, so n_clips = (n_frames - clip_frames) // stride + 1.
-    `framing="whole"` resizes the whole picture; `"processor"` is V-JEPA 2's default and the
-    published notebook's: resize to 292/256 of the input, keep the centre, which cuts the border
-    off. A picture that is not square is centre-cropped with a warning.
-
-    Raises `ValueError` for a video with fewer than `clip_frames` frames or of another shape.
-    """
-    frames = read_video(video) if isinstance(video, str | Path) else video
-    label = Path(video).name if isinstance(video, str | Path) else "video"
-    if frames.ndim != 4 or frames.shape[1] != 3 or frames.dtype != torch.uint8:
-        raise ValueError(
-            f"{label} must be uint8 (n_frames, 3, H, W), got {frames.dtype} {tuple(frames.shape)}"
-        )
-    if len(frames) < clip_frames:
-        raise ValueError(f"{label} has {len(frames)} frames; a clip needs {clip_frames}: use a longer video")
-    if stride < 1 or batch_size < 1:
-        raise ValueError(f"stride and batch_size must be at least 1, got {stride} and {batch_size}")
-    if clip_frames % encoder.model.config.tubelet_size:
-        raise ValueError(f"clip_frames={clip_frames} is no multiple of {encoder.model.config.tubelet_size}")
-    frames = resize_frames(frames, encoder.image_size, framing=framing, label=label)
-    clips = rearrange(frames.unfold(0, clip_frames, stride), "n c h w t -> n t c h w")
-    latents = torch.cat([encoder.embed(batch.contiguous()) for batch in clips.split(batch_size)])
-    if not latents.isfinite().all():
-        bad = (~latents.isfinite().all(dim=1)).nonzero()[0].item()
-        raise ValueError(
-            f"{label}, clip {bad}: the encoder gave NaN or infinity; load it with dtype=torch.float32"
-        )
-    return latents
-
-
 def random_encoder(encoder, *, seed):
     """The same architecture on the same device with random weights: the control for any probe."""
     weights = next(encoder.model.parameters())
@@ -133,7 +107,7 @@ def find_videos(folder):
     """The videos of a folder, sorted by name. `FileNotFoundError` for a missing folder or an empty one."""
     folder = Path(folder).expanduser()
     if not folder.is_dir():
-        raise FileNotFoundError(f"no folder {folder}: VIDEO_DIR must name a folder of videos")
+        raise FileNotFoundError(f"no folder {folder}: name a folder of videos")
     videos = sorted(
         path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES and path.name[0] != "."
     )
@@ -149,12 +123,16 @@ def normalise(clips):
 
 
 def resize_frames(frames, size, *, framing="whole", label="video"):
-    """uint8 (n_frames, 3, H, W) → uint8 (n_frames, 3, size, size), anti-aliased."""
+    """uint8 (n_frames, 3, H, W) → uint8 (n_frames, 3, size, size), anti-aliased.
+
+    A picture that is not square loses its sides, with a warning if there is a `label` to name.
+    """
     if framing not in FRAMINGS:
         raise ValueError(f"framing must be one of {FRAMINGS}, got {framing!r}")
     height, width = frames.shape[-2:]
     if height != width:
-        warnings.warn(f"{label} is {width}×{height}: its centre square is used", stacklevel=3)
+        if label:
+            warnings.warn(f"{label} is {width}×{height}: its centre square is used", stacklevel=3)
         frames = _centre_crop(frames, min(height, width))
     if framing == "processor":
         enlarged = round(size * 292 / 256)

@@ -48,14 +48,14 @@ def read_json(path):
         raise ArtifactError(f"{path} is damaged: delete its folder and run its notebook again") from error
 
 
+ELSEWHERE = "free some space, or set the environment variable HJEPA_ARTIFACTS to a folder that can be written"
+
+
 @contextmanager
-def saying_where(folder):
+def saying_where(folder, advice=ELSEWHERE):
     """Turn any failure to write into one sentence that names the folder and what to do."""
     try:
         yield
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise OSError(
-            f"cannot write to {folder} ({reason}): free some space, or set the environment variable "
-            "HJEPA_ARTIFACTS to a folder that can be written"
-        ) from error
+        raise OSError(f"cannot write to {folder} ({reason}): {advice}") from error

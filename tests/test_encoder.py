@@ -2,16 +2,29 @@
 
 import shutil
 import socket
+import subprocess
+import sys
+import threading
 import warnings
+from itertools import count
 
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from transformers import ViTConfig, ViTModel, VJEPA2Config, VJEPA2ForVideoClassification, VJEPA2Model
 from transformers import VJEPA2VideoProcessor as Processor
 
 import hjepa_utils.encoder as encoder_module
-from hjepa_utils import Encoder, encode_video, load_encoder, render_frames, simulate_collisions, write_video
+from hjepa_utils import (
+    Encoder,
+    encode_video,
+    encode_videos,
+    load_encoder,
+    render_frames,
+    simulate_collisions,
+    write_video,
+)
 from hjepa_utils.encoder import EMBEDDED, find_videos, random_encoder, resize_frames
 
 TINY = {"crop_size": 32, "hidden_size": 48, "num_attention_heads": 2, "num_hidden_layers": 2}
@@ -146,11 +159,107 @@ def test_a_video_file_gives_what_its_frames_give(tiny, tmp_path):
         encode_video(tiny, str(tmp_path / "clip.mp4"), clip_frames=32)
 
 
+@pytest.mark.parametrize(("clip_frames", "stride"), [(16, 1), (16, 7), (16, 16), (16, 37), (48, 5), (2, 3)])
+def test_clips_of_any_length_and_stride_hold_the_frames_they_should(tiny, tmp_path, clip_frames, stride):
+    """Read piece by piece, pieces shorter and longer than a clip and than what lies between two."""
+    video = noise(101)
+    write_video(tmp_path / "clip.mp4", video.permute(0, 2, 3, 1))
+    options = {"clip_frames": clip_frames, "stride": stride}
+    streamed = encode_video(tiny, tmp_path / "clip.mp4", **options)
+    starts = range(0, 101 - clip_frames + 1, stride)
+    alone = [encode_video(tiny, video[k : k + clip_frames], clip_frames=clip_frames) for k in starts]
+    torch.testing.assert_close(streamed, torch.cat(alone), rtol=1e-5, atol=1e-5)
+
+
+def test_many_videos_give_what_each_gives_alone_in_their_order(tmp_path):
+    """The embedded encoder, to the bit: no clip's embedding depends on which others are in the batch."""
+    encoder = load_encoder()
+    videos = [noise(n, 64, 64, seed=n) for n in (40, 16, 150, 20, 83)]
+    write_video(tmp_path / "clip.mp4", videos[2].permute(0, 2, 3, 1))
+    given = [videos[0], videos[1], tmp_path / "clip.mp4", videos[3], videos[1], str(tmp_path / "clip.mp4")]
+    encoded = list(encode_videos(encoder, given))
+    assert [video for video, _ in encoded[2:3] + encoded[5:]] == given[2:3] + given[5:]
+    assert all(video is wanted for (video, _), wanted in zip(encoded, given, strict=True))
+    for video, latents in encoded:
+        ((_, alone),) = encode_videos(encoder, [video])
+        assert torch.equal(latents, alone)
+        torch.testing.assert_close(latents, encode_video(encoder, video), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 16, 64, None])
+def test_batches_go_across_videos_and_are_all_of_one_size(tiny, monkeypatch, batch_size):
+    sizes, embed = [], Encoder.embed
+    monkeypatch.setattr(
+        Encoder, "embed", lambda self, clips: (sizes.append(len(clips)), embed(self, clips))[1]
+    )
+    videos = [noise(n, seed=n) for n in (16, 40, 17, 30)]  # 1 + 7 + 1 + 4 clips
+    encoded = dict(enumerate(latents for _, latents in encode_videos(tiny, videos, batch_size=batch_size)))
+    assert [len(latents) for latents in encoded.values()] == [1, 7, 1, 4]
+    assert len(set(sizes)) == 1 and sum(sizes) < 13 + sizes[0]
+    assert sizes[0] == batch_size or (batch_size is None and sizes[0] > 1)
+
+
+def test_a_video_that_cannot_be_encoded_comes_with_its_reason_and_the_next_follows(tiny, tmp_path):
+    (tmp_path / "empty.mp4").touch()
+    write_video(tmp_path / "short.mp4", noise(9).permute(0, 2, 3, 1))
+    given = [
+        tmp_path / "empty.mp4",
+        noise(16),
+        noise(16).float(),
+        tmp_path / "short.mp4",
+        tmp_path / "no.mp4",
+    ]
+    given += [noise(40)]
+    outcomes = [outcome for _, outcome in encode_videos(tiny, given)]
+    assert [type(outcome).__name__ for outcome in outcomes] == [
+        "ValueError", "Tensor", "ValueError", "ValueError", "FileNotFoundError", "Tensor",
+    ]  # fmt: skip
+    assert "empty.mp4 is empty" in str(outcomes[0]) and "must be uint8" in str(outcomes[2])
+    assert str(outcomes[3]) == "short.mp4 has 9 frames; a clip needs 16: use a longer video"
+    assert torch.equal(outcomes[5], encode_video(tiny, noise(40)))
+    assert list(encode_videos(tiny, [])) == []
+    assert [type(outcome) for _, outcome in encode_videos(tiny, [given[0]])] == [ValueError]
+
+
+def test_videos_are_taken_as_they_are_needed_and_the_thread_ends_with_the_loop(tiny):
+    taken, before = [], threading.active_count()
+    endless = (taken.append(k) or noise(40, seed=k) for k in count())
+    encoded = encode_videos(tiny, endless, batch_size=4)
+    for _, (_, latents) in zip(range(3), encoded, strict=False):
+        assert latents.shape == (7, 48)
+    encoded.close()
+    assert len(taken) < 12 and threading.active_count() == before
+
+
+def test_a_long_video_is_not_held_in_memory(tmp_path):
+    """4,000 frames of 256 × 256 are 790 MB; a new process, because peak memory never falls."""
+    code = f"""if True:
+        import resource, torch
+        from hjepa_utils import encode_video, load_encoder, write_video
+        def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        few = torch.zeros(40, 256, 256, 3, dtype=torch.uint8)
+        write_video("{tmp_path}/short.mp4", few)
+        encoder = load_encoder()
+        encode_video(encoder, "{tmp_path}/short.mp4", stride=1)
+        before = peak()
+        print(len(encode_video(encoder, "{tmp_path}/long.mp4", stride=80)), peak() - before)"""
+    source = ["-f", "lavfi", "-i", "color=s=256x256:r=30:c=navy", "-frames:v", "4000", "-pix_fmt", "yuv420p"]
+    command = ["ffmpeg", "-v", "error", *source, str(tmp_path / "long.mp4")]
+    if not shutil.which("ffmpeg") or subprocess.run(command).returncode:
+        pytest.skip("this ffmpeg cannot make the video")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    n_clips, growth = done.stdout.split()
+    assert int(n_clips) == 50 and float(growth) < 80  # MB
+
+
 def test_a_video_that_is_not_square_is_cropped_with_a_warning(tiny):
     wide = noise(16, 32, 50)
     with pytest.warns(UserWarning, match="video is 50×32: its centre square is used"):
         latents = encode_video(tiny, wide)
     assert torch.equal(latents, encode_video(tiny, wide[..., 9:41]))
+    with pytest.warns(UserWarning) as caught:
+        encode_video(tiny, noise(60, 32, 50))
+    assert len(caught) == 1  # not one for each piece
 
 
 def test_random_weights_are_drawn_from_the_seed(tiny):
@@ -191,6 +300,11 @@ def test_nan_names_the_video_and_the_clip(tmp_path):
     write_video(tmp_path / "bright.mp4", frames.permute(0, 2, 3, 1))
     with pytest.raises(ValueError, match=r"bright\.mp4, clip 3: the encoder gave NaN or infinity"):
         encode_video(Encoder("broken", model), tmp_path / "bright.mp4")
+    frames[25] = 124
+    videos = [frames, tmp_path / "bright.mp4", frames[:20]]
+    outcomes = [outcome for _, outcome in encode_videos(Encoder("broken", model), videos, batch_size=3)]
+    assert [len(outcomes[0]), type(outcomes[1]), len(outcomes[2])] == [7, ValueError, 2]
+    assert "bright.mp4, clip 3: " in str(outcomes[1])
 
 
 @pytest.mark.parametrize("name", ["vjepa", "no/such/folder", "", "a b/c", "https://huggingface.co/x/y"])

@@ -13,7 +13,14 @@ import torchcodec
 from conftest import no_file_above
 from torchcodec.decoders import VideoDecoder
 
-from hjepa_utils import preview_video, read_video, render_frames, simulate_collisions, write_video
+from hjepa_utils import (
+    preview_video,
+    read_video,
+    render_frames,
+    simulate_collisions,
+    stream_video,
+    write_video,
+)
 
 ROOT = Path(__file__).parents[1]
 needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="the ffmpeg command is not installed")
@@ -57,6 +64,13 @@ def test_noise_of_odd_size_and_torch_frames_survive_too(tmp_path):
     assert torch.equal(read_video(tmp_path / "noise.mp4").permute(0, 2, 3, 1), noise)
 
 
+@pytest.mark.parametrize("n_frames", [1, 7, 16, 40, 100])
+def test_a_stream_is_the_same_frames_piece_by_piece(video, n_frames):
+    pieces = list(stream_video(video, n_frames))
+    assert [len(piece) for piece in pieces[:-1]] == [n_frames] * (len(pieces) - 1)
+    assert torch.equal(torch.cat(pieces), read_video(video))
+
+
 @pytest.mark.parametrize("fps", [12, 30, 59.94])
 def test_the_frame_rate_is_kept(tmp_path, frames, fps):
     write_video(tmp_path / "clip.mp4", frames[:20], fps=fps)
@@ -89,6 +103,7 @@ def test_a_preview_is_playable_and_close(tmp_path, frames):
 )
 def test_videos_from_elsewhere_are_read(tmp_path, name, source, options, shape):
     frames = read_video(ffmpeg(tmp_path / name, source, *options))
+    assert torch.equal(torch.cat(list(stream_video(tmp_path / name, 7))), frames)
     assert tuple(frames.shape) == shape and frames.dtype == torch.uint8
     assert frames.float().std() > 10  # not a black picture
     if name == "grey.mp4":
@@ -127,6 +142,27 @@ def test_a_file_that_is_no_video_is_refused(tmp_path, content):
     with pytest.raises(ValueError, match=r"text\.mp4 is (empty|not a readable video)") as refused:
         read_video(path)
     assert is_one_sentence(refused.value)
+
+
+@needs_ffmpeg
+def test_a_stream_of_pictures_that_depend_on_later_ones_is_in_order(tmp_path):
+    """Groups of 12 with up to three pictures between those they are predicted from."""
+    options = ["-c:v", "libx264", "-bf", "3", "-g", "12", "-pix_fmt", "yuv420p"]
+    path = ffmpeg(tmp_path / "groups.mp4", "testsrc2=s=64x64:r=30:d=4", *options)
+    assert torch.equal(torch.cat(list(stream_video(path, 5))), read_video(path))
+
+
+def test_a_stream_refuses_what_reading_refuses(tmp_path, video):
+    (tmp_path / "cut.mp4").write_bytes(video.read_bytes()[:5000])
+    (tmp_path / "empty.mp4").touch()
+    for name in ("cut.mp4", "empty.mp4", "nothing.mp4"):
+        with pytest.raises((ValueError, FileNotFoundError)) as refused:
+            read_video(tmp_path / name)
+        with pytest.raises(refused.type) as streamed:
+            next(stream_video(tmp_path / name))
+        assert str(streamed.value) == str(refused.value)
+    with pytest.raises(ValueError, match="n_frames must be at least 1, got 0"):
+        next(stream_video(video, 0))
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.7, 0.99])
