@@ -10,6 +10,7 @@ from statistics import median
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 from torchdiffeq import odeint
 from transformers import VJEPA2Config, VJEPA2Model
 
@@ -176,14 +177,33 @@ def one_clip_at_a_time(encoder, video, *, clip_frames=16, stride=4):
 def clips_per_second(videos, published, ours, *, rounds=3):
     """Clips of video files embedded per second, one at a time and by `encode_videos`: {name: float}.
 
-    `published` and `ours` are the `Encoder`s of the two; they may differ in dtype.
+    `published` and `ours` are the `Encoder`s of the two; they may differ in dtype. The third number is
+    the share of the rate of a large matrix product, in the same dtype, that `encode_videos` reaches.
     """
     n_clips = sum(len(latents) for _, latents in encode_videos(ours, videos))
     calls = {
         "one clip at a time, predictor on": lambda: [one_clip_at_a_time(published, v) for v in videos],
         "encode_videos": lambda: list(encode_videos(ours, videos)),
     }
-    return {name: n_clips / s for name, s in seconds(calls, rounds=rounds, warm_up=1).items()}
+    rates = {name: n_clips / s for name, s in seconds(calls, rounds=rounds, warm_up=1).items()}
+    reached = rates["encode_videos"] * flops_per_clip(ours)
+    return rates | {"share of the matrix rate": reached / matrix_rate(ours.device, ours.model.dtype)}
+
+
+def flops_per_clip(encoder, clip_frames=16):
+    """Floating-point operations of one embedding's products, two per multiply–add."""
+    clip = torch.zeros(1, clip_frames, 3, encoder.image_size, encoder.image_size, dtype=torch.uint8)
+    with FlopCounterMode(display=False) as counter:
+        encoder.embed(clip)
+    return counter.get_total_flops()
+
+
+def matrix_rate(device, dtype):
+    """Floating-point operations per second of a large square product."""
+    size = 8192 if device.type == "cuda" else 2048
+    matrix = torch.randn(size, size, device=device, dtype=dtype)
+    (taken,) = seconds({"product": lambda: matrix @ matrix}, rounds=5).values()
+    return 2 * size**3 / taken
 
 
 def random_vit_l(device, dtype):

@@ -186,7 +186,9 @@ def run_and_publish(scale, encoder, artifacts):
     folder = artifacts / "paper" if scale == "paper" else fresh / "quick"
     if scale == "paper" or not results.exists() or json.loads(results.read_text())["run"]["scale"] == "quick":
         publish_figures(folder, ROOT / "figures", {path.stem for path in notebooks}, since=started)
-    publish_costs(fresh / "quick" / "costs.json", results)
+    publish_costs(fresh / "quick", results)
+    if scale == "paper":
+        publish_costs(folder, results)
     if (ROOT / "README.md").exists():
         refresh_readme(ROOT)
 

@@ -26,7 +26,7 @@ FLOORS = {"persistence": ":", "training mean": "--"}
 def use_style():
     """Seaborn's white grid with colour-blind-safe colours, for all figures that follow."""
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind", font_scale=0.9)
-    plt.rcParams.update({"figure.dpi": 80, "savefig.dpi": 150, "savefig.bbox": "tight"})
+    plt.rcParams.update({"figure.dpi": 72, "savefig.dpi": 150, "savefig.bbox": "tight"})
     plt.rcParams.update({"figure.constrained_layout.use": True, "axes.titlesize": "medium"})
 
 
@@ -205,7 +205,7 @@ def plot_step_times(milliseconds, limit):
     """
     n_rows = max(map(len, milliseconds.values()))
     figure, axes = plt.subplots(
-        1, len(milliseconds), figsize=(10, 0.9 + 0.34 * n_rows), squeeze=False, sharey=True
+        1, len(milliseconds), figsize=(9, 0.9 + 0.34 * n_rows), squeeze=False, sharey=True
     )
     for panel, (batch, times) in zip(axes.flat, milliseconds.items(), strict=True):
         colours = [COLOURS.get(name, "0.65") for name in times]
@@ -226,7 +226,7 @@ def plot_step_times(milliseconds, limit):
 
 def plot_growth(milliseconds):
     """{quantity: {value: {name: ms per step}}}: log–log, with the slope between the last two points."""
-    figure, axes = plt.subplots(1, len(milliseconds), figsize=(10, 3.4), sharey=True)
+    figure, axes = plt.subplots(1, len(milliseconds), figsize=(9, 3.4), sharey=True)
     labels = {"batch": "batch", "dim": "D, width of z", "horizon": "horizon, steps"}
     for panel, (quantity, rows) in zip(axes, milliseconds.items(), strict=True):
         values = np.array(list(rows))
@@ -239,5 +239,5 @@ def plot_growth(milliseconds):
         panel.minorticks_off()
         panel.set(xlabel=labels[quantity])
         panel.legend(fontsize="small")
-    axes[0].set(ylabel="ms per step")
+    axes[0].set(ylabel="ms per step", ylim=(None, 6 * axes[0].get_ylim()[1]))  # room for the legends
     return figure

@@ -30,10 +30,11 @@ def publish_figures(run_folder, target, names, *, since):
     print(f"published {len(pictures)} figures and results.json to {target}")
 
 
-def publish_costs(costs, results):
-    """Put what each notebook took at quick scale under `wall_clock` of the published results."""
+def publish_costs(run_folder, results):
+    """Put what each notebook took under `wall_clock` of the published results, as `<scale>_costs`."""
     saved = json.loads(results.read_text())
-    saved["wall_clock"]["quick_costs"] = json.loads(costs.read_text())
+    costs = json.loads((run_folder / "costs.json").read_text())
+    saved["wall_clock"][f"{run_folder.name}_costs"] = costs
     write_json(results, saved)
 
 

@@ -1,10 +1,19 @@
 """The benchmark times what it says: the same states, the counted arithmetic, everyone in turn."""
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from hjepa_utils import BaselineMLP, benchmark
+from hjepa_utils import (
+    BaselineMLP,
+    benchmark,
+    encode_video,
+    load_encoder,
+    render_frames,
+    simulate_collisions,
+    write_video,
+)
 from hjepa_utils.seeds import stack
 
 
@@ -65,3 +74,22 @@ def test_growth_has_every_value_of_every_quantity():
     assert all(
         set(row) == {"HNN (leapfrog)", "Baseline MLP"} for rows in grown.values() for row in rows.values()
     )
+
+
+def test_one_clip_at_a_time_gives_the_same_embeddings(tmp_path):
+    encoder = load_encoder()
+    write_video(tmp_path / "balls.mp4", render_frames(simulate_collisions(28, rng=np.random.default_rng(0))))
+    latents = benchmark.one_clip_at_a_time(encoder, tmp_path / "balls.mp4")
+    expected = encode_video(encoder, tmp_path / "balls.mp4")
+    torch.testing.assert_close(latents, expected, rtol=1e-4, atol=1e-4)
+    rates = benchmark.clips_per_second([tmp_path / "balls.mp4"], encoder, encoder, rounds=1)
+    assert all(rate > 0 for rate in rates.values())
+
+
+def test_the_arithmetic_of_a_clip_is_counted():
+    """Every product of the embedded encoder, written out: 128 tokens, 4 layers, 192 wide."""
+    n, d, layers = 128, 192, 4
+    per_layer = 4 * n * d * d + 2 * n * n * d + 2 * n * d * 4 * d  # projections, attention, MLP
+    patches = n * d * 3 * 2 * 16 * 16
+    flops = benchmark.flops_per_clip(load_encoder())
+    assert flops == 2 * (layers * per_layer + patches)

@@ -2,9 +2,10 @@
 
 import json
 import re
+import shutil
 
 from hjepa_utils.notebooks import find_notebooks
-from hjepa_utils.report import cost_cell, results_table, timing_table
+from hjepa_utils.report import cost_cell, refresh_readme, results_table, timing_table
 from hjepa_utils.run import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -14,6 +15,14 @@ def test_the_tables_are_those_of_results_json():
     saved = json.loads((ROOT / "figures" / "results.json").read_text())
     for table in (results_table, timing_table):
         assert table(saved) in README
+
+
+def test_refreshing_it_from_the_same_results_changes_nothing(tmp_path):
+    (tmp_path / "figures").mkdir()
+    for file in ("README.md", "figures/results.json"):
+        shutil.copy(ROOT / file, tmp_path / file)
+    refresh_readme(tmp_path)
+    assert (tmp_path / "README.md").read_text() == README
 
 
 def test_every_local_link_and_picture_exists():
