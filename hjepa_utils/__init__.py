@@ -21,7 +21,8 @@ _HOME = {
     ),
     "training": ("energy_weight", "fit", "fit_seeds", "rollout_loss"),
     "evaluation": (
-        "clustered_interval", "energy_drift", "probe_scores", "ridge_probe", "rollout_errors", "summarise",
+        "clustered_interval", "energy_drift", "frame_pca", "probe_scores", "ridge_probe", "rollout_errors",
+        "summarise",
     ),
     "run": ("check", "seeded", "start_run"),
 }  # fmt: skip

@@ -2,6 +2,9 @@
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from einops import rearrange
+from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GroupKFold, cross_val_predict
@@ -80,3 +83,15 @@ def probe_scores(latents, states, groups):
     energy_from_velocities = 0.5 * np.square(read["velocity"]).sum(axis=1)
     energy_score = r2_score(truth["energy, straight from z"], energy_from_velocities)
     return scores | {"energy, from velocities": float(energy_score)}
+
+
+def frame_pca(videos, n_components, *, seed, clip_frames=16, stride=4, size=16):
+    """The control for a probe that needs no network: PCA of all frames of a clip at `size` × `size` pixels.
+
+    `videos`: uint8 (n_frames, 3, H, W) each → float32 (n_clips, n_components), all videos' clips in order.
+    """
+    clips = []
+    for frames in videos:
+        coarse = F.adaptive_avg_pool2d(frames.float(), size)
+        clips.append(rearrange(coarse.unfold(0, clip_frames, stride), "n c h w t -> n (t c h w)"))
+    return PCA(n_components, random_state=seed).fit_transform(torch.cat(clips).numpy())

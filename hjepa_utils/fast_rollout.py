@@ -2,8 +2,8 @@
 
 Algorithm 1 and Euler's step are sequences of stages. With a = W_q q + W_p p + b and g = ∂H/∂a, a
 stage moves p by -κ dt g W_q and q by δ dt g W_p, and only what has moved is multiplied again. The
-backward pass is the adjoint of this recursion, last stage first, with one product per layer for all
-stages' weight gradients. Leading dimensions (…) of weights and states are models trained together.
+backward pass is the adjoint of this recursion, last stage first, with the weight gradients of several
+stages in one product. Leading dimensions (…) of weights and states are models trained together.
 """
 
 from typing import NamedTuple

@@ -10,6 +10,7 @@ from hjepa_utils import (
     HamiltonianDynamics,
     clustered_interval,
     energy_drift,
+    frame_pca,
     kinetic_energy,
     probe_scores,
     ridge_probe,
@@ -144,3 +145,18 @@ def test_a_latent_that_only_names_its_video_reads_no_energy(clips):
     states, videos = clips
     names = np.random.default_rng(0).normal(size=(20, 30))[videos]
     assert probe_scores(names, states, videos)["energy, straight from z"] < 0.3
+
+
+def test_frame_pca_is_that_of_the_pixels_written_out():
+    generator = torch.Generator().manual_seed(0)
+    videos = [torch.randint(0, 256, (n, 3, 8, 8), generator=generator, dtype=torch.uint8) for n in (9, 6)]
+    found = frame_pca(videos, 3, seed=0, clip_frames=4, stride=2, size=4)
+    rows = []
+    for video in videos:
+        for start in range(0, len(video) - 3, 2):
+            clip = video[start : start + 4].numpy().astype(float)
+            rows.append(clip.reshape(4, 3, 4, 2, 4, 2).mean(axis=(3, 5)).ravel())
+    centred = np.stack(rows) - np.mean(rows, axis=0)
+    u, scale, _ = np.linalg.svd(centred, full_matrices=False)
+    assert found.shape == (5, 3)  # 3 and 2 clips
+    np.testing.assert_allclose(np.abs(found), np.abs(u * scale)[:, :3], rtol=1e-3, atol=1e-2)
