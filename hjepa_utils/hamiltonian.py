@@ -37,8 +37,7 @@ class Hamiltonian(nn.Module):
 class _Softplus(torch.autograd.Function):
     """log(1 + eᵃ) = max(a, 0) - log σ(|a|), with σ(a) as its derivative.
 
-    PyTorch's own takes about eight times as long on a CPU, as long as a hidden layer's product for a
-    batch of 32, because its log1p is not vectorised there.
+    PyTorch's own can take as long as a layer's product on a CPU, where its log1p is not vectorised.
     """
 
     generate_vmap_rule = True

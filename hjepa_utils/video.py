@@ -45,9 +45,9 @@ def read_video(path):
 def stream_video(path, n_frames=None):
     """Yield the frames of `read_video` in order, `n_frames` at a time, by default 8 MB of them.
 
-    Each frame is decoded once. Held are one piece and the file's index, 0.2 MB for a minute at 30
-    frames/s. Raises what `read_video` raises: what the index tells before the first piece, damage
-    in a picture when it is reached; and `ValueError` for `n_frames` below 1.
+    Each frame is decoded once. Held are one piece and the file's index. Raises what `read_video`
+    raises: what the index tells before the first piece, damage in a picture when it is reached; and
+    `ValueError` for `n_frames` below 1.
     """
     if n_frames is not None and n_frames < 1:
         raise ValueError(f"n_frames must be at least 1, got {n_frames}")
