@@ -145,7 +145,7 @@ def _update(model, windows):
     return update
 
 
-def growth(values, device, *, batch=32, dim=1024, horizon=15, rounds=5):
+def growth(values, device, *, batch=32, dim=1024, horizon=3, rounds=5):
     """ms per step of leapfrog and MLP while one of `values`' lists varies: {name: {value: {model: ms}}}."""
     usual, grown = {"batch": batch, "dim": dim, "horizon": horizon}, {}
     for quantity, settings in values.items():
@@ -158,8 +158,7 @@ def growth(values, device, *, batch=32, dim=1024, horizon=15, rounds=5):
             }
             models = {name: model.to(device) for name, model in models.items()}
             z0 = torch.randn(at["batch"], at["dim"], generator=torch.Generator().manual_seed(0)).to(device)
-            n_steps = at["horizon"] if quantity == "horizon" else 3
-            grown[quantity][value] = milliseconds_per_step(models, z0, n_steps, rounds=rounds)
+            grown[quantity][value] = milliseconds_per_step(models, z0, at["horizon"], rounds=rounds)
     return grown
 
 

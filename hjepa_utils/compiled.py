@@ -9,9 +9,9 @@ import torch
 def compile_rollouts(dynamics):
     """Replace the model's rollouts by compiled ones in place, and return it.
 
-    A first call for a new shape takes up to a minute, so this pays for many rollouts of one shape.
-    On a GPU the kernels are recorded and replayed as CUDA graphs, in training too; on a CPU training
-    keeps the hand-written adjoint, which is faster. Without a working compiler the plain rollouts
+    A first call for a new shape is slow, so this pays for many rollouts of one shape. On a GPU the
+    kernels are recorded and replayed as CUDA graphs, in training too (not yet run on one); on a CPU
+    training keeps the hand-written adjoint. Without a working compiler the plain rollouts
     stay, with one line of notice.
     """
     on_gpu = next(dynamics.parameters()).is_cuda

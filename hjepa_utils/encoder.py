@@ -52,9 +52,9 @@ class Encoder:
         return digest.hexdigest()
 
     def compile(self):
-        """Let `torch.compile` fuse what it can, in place: a minute at the first batch, other last bits.
+        """Let `torch.compile` fuse what it can, in place: slow at the first batch, other last bits.
 
-        Meant for a GPU and batches of one size, as `encode_videos` makes them; a CPU gains nothing.
+        Meant for a GPU and batches of one size, as `encode_videos` makes them.
         """
         self.model.encoder.compile(dynamic=False)
 

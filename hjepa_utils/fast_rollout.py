@@ -137,7 +137,7 @@ class SplitRollout(torch.autograd.Function):
 class Products:
     """Σ left_iᵀ right_i over all stages i: (…, B, K), (…, B, L) → (…, K, L), several stages a product.
 
-    All stages in one would be less arithmetic still, but their copies leave the CPU's caches.
+    The copies that one product of all stages needs would leave the CPU's caches.
     """
 
     def __init__(self, like, stages_at_once=8):

@@ -37,7 +37,7 @@ class Hamiltonian(nn.Module):
 class _Softplus(torch.autograd.Function):
     """log(1 + eᵃ) = max(a, 0) - log σ(|a|), with σ(a) as its derivative.
 
-    PyTorch's own can take as long as a layer's product on a CPU, where its log1p is not vectorised.
+    PyTorch's own is slow on a CPU, where its log1p is not vectorised.
     """
 
     generate_vmap_rule = True

@@ -31,7 +31,10 @@ def publish_figures(run_folder, target, names, *, since):
 
 
 def publish_costs(run_folder, results):
-    """Put what each notebook took under `wall_clock` of the published results, as `<scale>_costs`."""
+    """Put what each notebook took under `wall_clock` of the published results, as `<scale>_costs`.
+
+    Of a run that was resumed, these are the costs of its last part.
+    """
     saved = json.loads(results.read_text())
     costs = json.loads((run_folder / "costs.json").read_text())
     saved["wall_clock"][f"{run_folder.name}_costs"] = costs

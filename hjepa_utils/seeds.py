@@ -1,4 +1,4 @@
-"""Several models of one architecture as one, to be trained together: as cheap as one where launches cost."""
+"""Several models of one architecture as one, to be trained together."""
 
 import torch
 from torch import nn
