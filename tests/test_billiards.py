@@ -13,6 +13,8 @@ from hjepa_utils import (
 
 SIZE, RADIUS = 256.0, 20.0
 APART = [[64.0, 128.0, 90.0, 10.0], [192.0, 128.0, -60.0, -20.0]]
+THREE = (1.0, 2.5, 0.4)  # masses
+PAIRS = ((0, 1), (0, 2), (1, 2))
 
 
 def triangle_wave(x, low, high):
@@ -21,8 +23,10 @@ def triangle_wave(x, low, high):
     return low + span - np.abs((x - low) % (2 * span) - span)
 
 
-def videos(n, n_frames=150):
-    return np.stack([simulate_collisions(n_frames, rng=np.random.default_rng(seed)) for seed in range(n)])
+def videos(n, n_frames=150, **options):
+    return np.stack(
+        [simulate_collisions(n_frames, rng=np.random.default_rng(seed), **options) for seed in range(n)]
+    )
 
 
 def test_energy_is_constant_to_1e_12():
@@ -174,6 +178,98 @@ def test_fixed_starts_follow_the_published_law():
     assert abs(vx[:, 0].mean() - 2.5) < error and abs(vy.mean()) < 2 * error
 
 
+def test_the_defaults_give_the_same_two_ball_videos_as_ever():
+    states = simulate_collisions(rng=np.random.default_rng(0))
+    # x of ball 0, vy of ball 0 and vx of ball 1 in the last frame, from the code before it knew masses.
+    before = [89.12221481653961, 111.52464248977844, 137.13368795867933]
+    np.testing.assert_allclose([states[-1, 0, 0], states[-1, 0, 3], states[-1, 1, 2]], before, rtol=1e-9)
+    named = {"masses": (1, 1), "speeds": (40, 200)}
+    np.testing.assert_array_equal(states, simulate_collisions(rng=np.random.default_rng(0), **named))
+
+
+@pytest.mark.parametrize("masses", [(1.0, 3.0), (3.0, 1.0), (0.02, 5.0), (2.0, 2.0)])
+def test_a_head_on_hit_of_any_masses_follows_the_closed_form(masses):
+    (m1, m2), (v1, v2) = masses, (100.0, -50.0)
+    end = advance_balls([[64.0, 128.0, v1, 0.0], [192.0, 128.0, v2, 0.0]], 88 / 150 + 0.01, masses=masses)
+    after = np.array([((m1 - m2) * v1 + 2 * m2 * v2), ((m2 - m1) * v2 + 2 * m1 * v1)]) / (m1 + m2)
+    at_contact = np.array([64 + v1 * 88 / 150, 192 + v2 * 88 / 150])
+    np.testing.assert_allclose(end[:, 2], after, rtol=1e-12)
+    np.testing.assert_allclose(end[:, 0], at_contact + 0.01 * after, rtol=1e-12)
+    np.testing.assert_array_equal(end[:, [1, 3]], [[128, 0], [128, 0]])
+
+
+def test_equal_masses_move_alike_whatever_the_mass():
+    start = simulate_collisions(1, rng=np.random.default_rng(0))[0]
+    np.testing.assert_array_equal(advance_balls(start, 5.0, masses=(3, 3)), advance_balls(start, 5.0))
+
+
+def test_a_glancing_hit_of_unequal_masses_keeps_momentum_energy_and_the_tangent():
+    start, masses = np.array([[80.0, 100.0, 120.0, 40.0], [160.0, 120.0, -80.0, 10.0]]), np.array([1.0, 4.0])
+    end = advance_balls(start, 0.4, masses=masses)
+    np.testing.assert_allclose(masses @ end[:, 2:], masses @ start[:, 2:], rtol=1e-12)
+    assert kinetic_energy(end, masses) == pytest.approx(kinetic_energy(start, masses), rel=1e-13)
+    change = end[:, 2:] - start[:, 2:]
+    np.testing.assert_allclose(change[0], -4 * change[1], rtol=1e-12)
+    tangent = np.array([-change[0, 1], change[0, 0]]) / np.linalg.norm(change[0])
+    np.testing.assert_allclose(end[:, 2:] @ tangent, start[:, 2:] @ tangent, rtol=1e-12)
+    assert np.linalg.norm(change[0]) > 1
+
+
+@pytest.mark.parametrize(("ratio", "n_events"), [(1, 3), (100, 31), (10_000, 314)])
+def test_a_heavy_ball_a_light_ball_and_a_wall_count_the_digits_of_pi(ratio, n_events):
+    # Galperin, "Playing pool with π" (2003): all hits, of balls and wall in turn, the balls' first.
+    start = np.array([[100.0, 128.0, 0.0, 0.0], [200.0, 128.0, -100.0, 0.0]])
+    counted = contacts_per_interval(np.stack([start, start]), fps=1 / 50, size=10_000.0, masses=(1, ratio))
+    assert counted == [(n_events + 1) // 2]
+
+
+def test_three_balls_on_one_line_are_three_points_that_pass_through_each_other():
+    start = np.array([[50.0, 128.0, 131.0, 0.0], [120.0, 128.0, 17.0, 0.0], [190.0, 128.0, -83.0, 0.0]])
+    states = np.stack([advance_balls(start, s) for s in np.arange(301) / 30])
+    widths = RADIUS * np.array([1, 3, 5])
+    fine = np.linspace(0, 10, 200_001)[:, None]
+    points = triangle_wave(start[:, 0] - widths + fine * start[:, 2], 0, SIZE - 6 * RADIUS)
+    expected = np.sort(points[::2000], axis=1) + widths  # every tenth of a second
+    np.testing.assert_allclose(states[::3, :, 0], expected, rtol=0, atol=1e-9)
+    crossings = sum(np.count_nonzero(np.diff(points[:, a] > points[:, b])) for a, b in PAIRS)
+    assert contacts_per_interval(states).sum() == crossings > 10
+
+
+def test_the_flow_of_three_unequal_balls_runs_back_to_the_start():
+    reverse, n_contacts = np.array([1, 1, -1, -1]), 0
+    for start in videos(20, n_frames=1, masses=THREE)[:, 0]:
+        end = advance_balls(start, 2.0, masses=THREE)
+        back = advance_balls(end * reverse, 2.0, masses=THREE) * reverse
+        np.testing.assert_allclose(back, start, rtol=0, atol=1e-8)
+        n_contacts += contacts_per_interval(np.stack([start, end]), fps=1 / 2, masses=THREE).sum()
+    assert n_contacts > 20
+
+
+def test_three_unequal_balls_keep_their_energy_stay_inside_and_never_overlap():
+    states = videos(20, masses=THREE)
+    assert states.shape == (20, 150, 3, 4)
+    energy = kinetic_energy(states, THREE)
+    np.testing.assert_allclose(energy, np.broadcast_to(energy[:, :1], energy.shape), rtol=1e-12)
+    position = states[..., :2]
+    assert position.min() >= RADIUS and position.max() <= SIZE - RADIUS
+    for a, b in PAIRS:
+        assert np.linalg.norm(position[:, :, a] - position[:, :, b], axis=-1).min() >= 2 * RADIUS - 1e-9
+
+
+def test_kinetic_energy_weighs_each_ball_with_its_mass():
+    states = np.array([[0, 0, 3.0, 4.0], [0, 0, 0, 2.0], [0, 0, 1.0, 0]])
+    assert kinetic_energy(states, (2, 10, 0.5)) == 0.5 * (2 * 25 + 10 * 4 + 0.5)
+
+
+@pytest.mark.parametrize("speeds", [(300.0, 500.0), (0.0, 10.0), (70.0, 70.0)])
+def test_speeds_lie_in_the_asked_range(speeds):
+    starts = videos(100, n_frames=1, speeds=speeds, masses=(1, 1, 1))[:, 0]
+    speed = np.linalg.norm(starts[..., 2:], axis=-1)
+    low, high = speeds
+    assert speed.min() >= low - 1e-9 and speed.max() <= high + 1e-9
+    assert abs(speed.mean() - (low + high) / 2) <= 6 * (high - low) / np.sqrt(12 * speed.size) + 1e-9
+
+
 def test_a_drawn_ball_has_the_true_centre_and_area():
     for x, y in ((100.0, 90.0), (100.5, 90.25), (63.37, 41.81)):
         picture = render_frames(np.array([[[x, y, 0, 0], [200, 200, 0, 0]]]))[0]
@@ -191,6 +287,15 @@ def test_balls_are_cyan_and_red_on_black():
     assert picture[60, 60].tolist() == [0, 255, 255]
     assert picture[150, 180].tolist() == [255, 0, 0]
     assert picture[60, 180].tolist() == picture[0, 0].tolist() == [0, 0, 0]
+
+
+def test_a_third_ball_is_green_and_a_fourth_has_no_colour():
+    state = np.array([[60, 60, 0, 0], [180, 150, 0, 0], [60, 200, 0, 0], [180, 40, 0, 0]])
+    picture = render_frames(state[None, :3])[0]
+    assert picture[200, 60].tolist() == [0, 255, 0]
+    np.testing.assert_array_equal(picture[:128], render_frames(state[None, :2])[0, :128])
+    with pytest.raises(ValueError, match="colours for 3 balls, got 4"):
+        render_frames(state[None])
 
 
 def test_moving_the_balls_by_a_pixel_moves_the_picture_by_a_pixel():
@@ -212,13 +317,35 @@ def test_edges_are_smooth():
         ([[100, 100, 0, 0], [130, 250, 0, 0]], "between 20.0 and 236.0"),
         ([[np.nan, 100, 0, 0], [130, 100, 0, 0]], "finite"),
         ([[60, 100, 0, np.inf], [130, 100, 0, 0]], "finite"),
-        ([[60, 100, 0, 0]], r"shape \(2, 4\)"),
-        (np.zeros((3, 4)), r"shape \(2, 4\)"),
+        ([[100, 100, 0, 0], [200, 100, 0, 0], [200, 135, 0, 0]], "balls overlap: centres 35 px apart"),
+        ([[100, 100, 0, 0], [200, 100, 0, 0], [125, 100, 0, 0]], "balls overlap: centres 25 px apart"),
+        ([[60, 100, 0, 0]], r"shape \(n_balls, 4\).*got \(1, 4\)"),
+        (np.zeros((2, 3)), r"shape \(n_balls, 4\).*got \(2, 3\)"),
+        (np.zeros(4), r"shape \(n_balls, 4\).*got \(4,\)"),
     ],
 )
 def test_an_impossible_state_is_refused(state, words):
     with pytest.raises(ValueError, match=words):
         advance_balls(state, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("masses", "words"),
+    [
+        ((1, 1, 1), "one a ball"),
+        ((1,), "one a ball"),
+        (1.0, "one a ball"),
+        ((1, 0), "finite and positive"),
+        ((1, -2), "finite and positive"),
+        ((1, np.nan), "finite and positive"),
+        ((np.inf, 1), "finite and positive"),
+    ],
+)
+def test_impossible_masses_are_refused(masses, words):
+    for refused in (advance_balls, contacts_per_interval, kinetic_energy):
+        states, more = (APART, [1.0]) if refused is advance_balls else (np.array([APART, APART]), [])
+        with pytest.raises(ValueError, match=words):
+            refused(states, *more, masses=masses)
 
 
 @pytest.mark.parametrize("seconds", [-0.1, np.nan, np.inf])
@@ -238,6 +365,18 @@ def test_an_impossible_time_is_refused(seconds):
         ({"fps": 0}, "fps"),
         ({"size": 70.0}, "too small"),
         ({"size": 70.0, "starts": "fixed"}, "between 20.0 and 50.0"),
+        ({"size": 90.0, "masses": (1,) * 5}, "no room for 5 balls of radius 20.0 in 90.0 px"),
+        ({"starts": "fixed", "masses": (1, 1, 1)}, "for two balls, got 3 masses"),
+        ({"masses": (1,)}, "one a ball"),
+        ({"masses": 2.0}, "one a ball"),
+        ({"masses": None}, "one a ball"),
+        ({"masses": (1, -1), "n_frames": 1}, "finite and positive"),
+        ({"speeds": (50, 40)}, "0 <= low <= high"),
+        ({"speeds": (-1, 40)}, "0 <= low <= high"),
+        ({"speeds": (0, np.inf)}, "0 <= low <= high"),
+        ({"speeds": (np.nan, 40)}, "0 <= low <= high"),
+        ({"speeds": 40}, "0 <= low <= high"),
+        ({"speeds": (1, 2, 3)}, "0 <= low <= high"),
     ],
 )
 def test_an_impossible_video_is_refused(options, words):
