@@ -14,15 +14,26 @@ _HOME = {
     "encoder": ("Encoder", "PAPER_ENCODER", "load_encoder"),
     "clips": ("encode_video", "encode_videos"),
     "hamiltonian": ("HNN", "Hamiltonian", "SeparableHNN"),
-    "integrators": ("euler_step", "leapfrog_step", "rollout"),
+    "integrators": (
+        "NotSymplecticWarning", "euler_step", "implicit_midpoint_step", "leapfrog_step", "rk4_step",
+        "rollout", "stormer_verlet_step", "tao_step",
+    ),
     "dynamics": ("BaselineMLP", "HamiltonianDynamics", "Persistence", "TrainingMean"),
     "windows": (
         "LatentWindows", "Standardiser", "load_latents", "make_windows", "split_by_video", "split_by_window",
     ),
-    "training": ("energy_weight", "fit", "fit_seeds", "rollout_loss"),
+    "training": ("energy_weight", "fit", "fit_arm", "fit_seeds", "rollout_loss"),
     "evaluation": (
         "clustered_interval", "energy_drift", "frame_pca", "probe_scores", "ridge_probe", "rollout_errors",
         "summarise",
+    ),
+    "symplecticity": (
+        "RandomEnergy", "convergence_order", "energy_error", "forward_back_error", "step_jacobian",
+        "step_properties", "symplectic_defect",
+    ),
+    "arms": (
+        "Experiment", "arm_drifts", "arm_errors", "arms_table", "compare_arms", "effect", "error_growth",
+        "in_words", "training_error",
     ),
     "run": ("check", "seeded", "start_run"),
 }  # fmt: skip

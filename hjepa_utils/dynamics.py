@@ -11,13 +11,13 @@ from . import integrators
 from .fast_rollout import SplitRollout
 from .files import write_json
 from .hamiltonian import HNN, SavedModel, SeparableHNN, check_width
-from .integrators import SPLITTINGS, leapfrog_step, repeat, rollout
+from .integrators import SPLITTINGS, leapfrog_step, repeat, rollout, warn_if_joint
 
 DT_RANGE = (0.1, 2.0)
 
 
 class HamiltonianDynamics(nn.Module):
-    """A Hamiltonian moved by an explicit step with a learnable dt, clamped to [0.1, 2.0] (§3.3).
+    """A Hamiltonian moved by a step with a learnable dt, clamped to [0.1, 2.0] (§3.3).
 
     dt is counted in embeddings. Only its product with the scale of H is determined by data:
     H → cH with dt → dt/c leaves every trajectory as it is.
@@ -48,13 +48,21 @@ class HamiltonianDynamics(nn.Module):
         """
         if type(self.hamiltonian) is HNN and self.step in SPLITTINGS:
             check_width(z0, self.hamiltonian.latent_dim)
+            if self.step is leapfrog_step:
+                warn_if_joint(self.hamiltonian)
             parameters = self.hamiltonian.parameters()
             return SplitRollout.apply(z0, self.clamped_dt, SPLITTINGS[self.step], n_steps, *parameters)
-        states = self.rollout(z0, n_steps)
-        return states, self.energy(states)
+        states = HamiltonianDynamics.rollout(self, z0, n_steps)  # a subclass may see other coordinates
+        return states, self.hamiltonian(states)
 
     def save_pretrained(self, folder):
-        """Save an `HNN` with its step and dt; `HNN.from_pretrained(folder)` reads the network alone."""
+        """Save the network with its step and dt; `HNN.from_pretrained(folder)` reads an `HNN` alone.
+
+        Raises `ValueError` for what `from_pretrained` could not build again.
+        """
+        if type(self) is not HamiltonianDynamics or type(self.hamiltonian) not in (HNN, SeparableHNN):
+            kinds = f"{type(self).__name__} of {type(self.hamiltonian).__name__}"
+            raise ValueError(f"{kinds} cannot be saved here: save its state_dict with safetensors")
         self.hamiltonian.save_pretrained(folder)
         kind = type(self.hamiltonian).__name__
         dynamics = {"hamiltonian": kind, "step": self.step.__name__, "dt": self.dt.item()}

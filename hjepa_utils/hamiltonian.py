@@ -1,5 +1,6 @@
 """Energies H(z) on phase space and their gradients. z = (q, p): q is the first half, p the second."""
 
+import math
 from contextlib import redirect_stdout
 from itertools import pairwise
 from pathlib import Path
@@ -142,6 +143,13 @@ class SeparableHNN(Hamiltonian, SavedModel):
             )
         self.potential = HNN(latent_dim // 2, hidden_dims)
         self.kinetic = HNN(latent_dim // 2, hidden_dims)
+
+    @classmethod
+    def of_size(cls, latent_dim, n_parameters):
+        """Hidden widths (2K, 2K, K), K as large as `n_parameters` allow: it takes 12K² + 2(D + 6)K + 2."""
+        b = latent_dim + 6
+        width = int((math.sqrt(b * b + 12 * (n_parameters - 2)) - b) / 12)
+        return cls(latent_dim, (2 * width, 2 * width, width))
 
     def forward(self, z):
         q, p = check_width(z, self.latent_dim).chunk(2, dim=-1)

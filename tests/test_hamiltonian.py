@@ -179,3 +179,16 @@ def test_weights_start_xavier_normal_with_gain_one_half_and_no_bias():
         expected = 0.5 * (2 / (n_in + n_out)) ** 0.5
         relative_error = 5 / (2 * layer.weight.numel()) ** 0.5  # five standard errors of a std
         assert layer.weight.std().item() == pytest.approx(expected, rel=relative_error)
+
+
+@pytest.mark.parametrize("latent_dim", [8, 192, 1024])
+def test_a_separable_energy_is_as_large_as_asked_and_no_larger(latent_dim):
+    """One more hidden unit in the last layer, two in the others, would be too many."""
+    asked = sum(p.numel() for p in HNN(latent_dim).parameters())
+    model = SeparableHNN.of_size(latent_dim, asked)
+    width = model.potential.layers[-1].in_features + 1
+    size, larger = (
+        sum(p.numel() for p in m.parameters())
+        for m in (model, SeparableHNN(latent_dim, (2 * width, 2 * width, width)))
+    )
+    assert size <= asked < larger and size > 0.98 * asked

@@ -1,0 +1,54 @@
+"""Solutions of x = f(x) by iteration, and their gradients by the implicit function theorem."""
+
+import torch
+
+
+def fixed_point(function, start, name, *, max_iterations=100):
+    """The x near `start` with x = function(x), for a contraction of tensors of one shape.
+
+    Differentiable once, with respect to all that `function` depends on: by the implicit function
+    theorem the gradient costs a second iteration and no more memory than one evaluation. Not for
+    torch.func's transforms. Raises `RuntimeError` with `name` and the residual reached if either
+    iteration does not converge to rounding.
+    """
+    with torch.no_grad():
+        x = _iterate(function, start, name, max_iterations, at_least=1.0)
+    if not torch.is_grad_enabled():
+        return x
+    x = x.detach().requires_grad_()
+    image = function(x)
+    if not image.requires_grad:
+        return x.detach()
+    result = image.view_as(image)
+
+    def solve_adjoint(result_bar):
+        """y = x̄ + (∂f/∂x)ᵀ y: what flows on into f is (1 - ∂f/∂x)⁻ᵀ x̄."""
+        if result_bar is None:
+            return None
+        if torch.is_grad_enabled():  # create_graph=True: the hook itself would not be differentiated
+            raise RuntimeError(f"{name} can be differentiated once only")
+        options = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
+
+        def pull_back(y):
+            return result_bar + torch.autograd.grad(image, x, y, **options)[0]
+
+        return _iterate(pull_back, result_bar, f"the gradient of {name}", max_iterations, at_least=0.0)
+
+    result.register_hook(solve_adjoint)
+    return result
+
+
+def _iterate(function, x, name, max_iterations, *, at_least):
+    """Iterate until the largest change is rounding, relative to the largest |x| or to `at_least`."""
+    if not x.numel():
+        return function(x)
+    tolerance = 32 * torch.finfo(x.dtype).eps
+    for _ in range(max_iterations):
+        previous, x = x, function(x)
+        change, size = (x - previous).abs().max(), x.abs().max().clamp(min=at_least)
+        if change <= tolerance * size:
+            return x
+    raise RuntimeError(
+        f"{name} did not converge: after {max_iterations} iterations the relative residual is "
+        f"{(change / size).item():.1g} (wanted: {tolerance:.1g}); take a smaller dt"
+    )
