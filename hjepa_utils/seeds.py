@@ -4,10 +4,11 @@ import torch
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from .dynamics import DT_RANGE, HamiltonianDynamics
+from .controls import NeuralODE
+from .dynamics import DT_RANGE, BaselineMLP, HamiltonianDynamics
 from .fast_rollout import SplitRollout
-from .hamiltonian import HNN
-from .integrators import SPLITTINGS
+from .hamiltonian import HNN, SeparableHNN
+from .integrators import IMPLICIT_STEPS, SPLITTINGS
 
 
 def stack(models):
@@ -15,6 +16,17 @@ def stack(models):
     if len({_kind(model) for model in models}) != 1:
         raise ValueError(f"{len(models)} models of one kind and size are needed to train them together")
     return (StackedDynamics if isinstance(models[0], HamiltonianDynamics) else Stacked)(models)
+
+
+def can_stack(model):
+    """Whether torch.func's transforms take this kind of model.
+
+    Not an implicit step, which asks whether it has converged, nor gradients of H by autograd.
+    """
+    if type(model) is HamiltonianDynamics:
+        closed_form = type(model.hamiltonian) in (HNN, SeparableHNN)
+        return closed_form and model.step not in IMPLICIT_STEPS
+    return type(model) in (BaselineMLP, NeuralODE)
 
 
 def _kind(model):

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from .checkpoints import restore_training, save_training
 from .evaluation import rollout_errors
-from .seeds import Stacked, clip_each, stack
+from .seeds import Stacked, can_stack, clip_each, stack
 
 
 class RolloutLoss(NamedTuple):
@@ -117,6 +117,28 @@ def fit_seeds(models, train_windows, test_windows, *, seeds, **settings):
     return [
         [{k: v[index] if isinstance(v, list) else v for k, v in row.items()} for row in rows]
         for index in range(len(models))
+    ]
+
+
+def fit_arm(models, train_windows, test_windows, *, seeds, checkpoint, label, **settings):
+    """`fit` for the models of one arm, one per seed; the states of all are kept under `checkpoint`.
+
+    On a GPU, kinds that `seeds.can_stack` are trained together by `fit_seeds`. On a CPU that is
+    slower, and the models are trained one after another. Returns a list with the history of each.
+    """
+    windows = (train_windows, test_windows)
+    if train_windows.is_cuda and can_stack(models[0]):
+        return fit_seeds(models, *windows, seeds=seeds, checkpoint=checkpoint, label=label, **settings)
+    return [
+        fit(
+            model,
+            *windows,
+            seed=seed,
+            checkpoint=Path(checkpoint) / f"seed {seed}",
+            label=f"{label}, seed {seed}",
+            **settings,
+        )
+        for model, seed in zip(models, seeds, strict=True)
     ]
 
 

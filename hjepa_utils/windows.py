@@ -134,6 +134,10 @@ class LatentWindows(NamedTuple):
             standardiser(windows[in_train]), standardiser(windows[~in_train]), video[~in_train], standardiser
         )
 
+    def mapped(self, matrix):
+        """The windows in other coordinates, z → z M with M (D, D'); the standardiser stays the old one's."""
+        return self._replace(train=self.train @ matrix, test=self.test @ matrix)
+
     def to(self, device):
         """The windows on a device; the rest stays."""
         return self._replace(train=self.train.to(device), test=self.test.to(device))

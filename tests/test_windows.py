@@ -166,3 +166,13 @@ def test_nan_and_infinity_name_the_video_and_the_clip(tmp_path, value):
 def test_an_empty_folder_names_the_notebook_to_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="run notebook 02_extract_vjepa_latents first"):
         load_latents(tmp_path)
+
+
+def test_mapped_windows_are_those_of_mapped_latents():
+    latents = videos([20] * 5)
+    windows = LatentWindows.from_latents(latents, seed=0, scaling="raw")
+    dim = windows.train.shape[-1]
+    matrix = torch.randn(dim, dim + 2, generator=torch.manual_seed(1))
+    mapped = LatentWindows.from_latents({k: z @ matrix for k, z in latents.items()}, seed=0, scaling="raw")
+    torch.testing.assert_close(windows.mapped(matrix).train, mapped.train)
+    torch.testing.assert_close(windows.mapped(matrix).test, mapped.test)

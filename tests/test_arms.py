@@ -1,0 +1,161 @@
+"""Arms: trained as each would be alone, compared by hand-made numbers."""
+
+import numpy as np
+import pytest
+import torch
+
+from hjepa_utils import (
+    HNN,
+    BaselineMLP,
+    Experiment,
+    HamiltonianDynamics,
+    LatentWindows,
+    SeparableHNN,
+    Standardiser,
+    arm_drifts,
+    arm_errors,
+    arms_table,
+    clustered_interval,
+    compare_arms,
+    effect,
+    error_growth,
+    euler_step,
+    fit,
+    fit_seeds,
+    implicit_midpoint_step,
+    in_words,
+    leapfrog_step,
+    rk4_step,
+    rollout_errors,
+    seeded,
+    stormer_verlet_step,
+    tao_step,
+    training_error,
+)
+from hjepa_utils.controls import GRU, FeatureHamiltonian, NeuralODE, SubstepDynamics
+from hjepa_utils.seeds import can_stack
+
+D, TRAINING = 4, {"n_epochs": 2, "batch_size": 4}
+
+
+@pytest.fixture
+def windows():
+    generator = torch.manual_seed(0)
+    train, test = (torch.randn(n, 5, D, generator=generator) for n in (8, 6))
+    return LatentWindows(train, test, torch.tensor([0, 0, 0, 1, 1, 1]), Standardiser.identity(D))
+
+
+def builders():
+    return {
+        "HNN": lambda: HamiltonianDynamics(HNN(D, (8, 8))),
+        "midpoint": lambda: HamiltonianDynamics(HNN(D, (8, 8)), implicit_midpoint_step),
+        "MLP": lambda: BaselineMLP(D, (8,)),
+    }
+
+
+def test_every_arm_and_seed_is_trained_as_if_it_were_alone(tmp_path, windows):
+    experiment = Experiment(range(3, 5), tmp_path, TRAINING)
+    trained = experiment.train(builders(), windows, "data")
+    for arm, build in builders().items():
+        for seed, model in zip((3, 4), trained[arm], strict=True):
+            with seeded(seed):
+                alone = build()
+            fit(alone, windows.train, windows.test, seed=seed, **TRAINING)
+            for mine, its in zip(model.parameters(), alone.parameters(), strict=True):
+                assert torch.equal(mine, its)
+
+
+def test_trained_arms_are_taken_from_the_folder(tmp_path, windows):
+    experiment = Experiment(range(2), tmp_path, TRAINING)
+    first = experiment.train(builders(), windows, "data")
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    again = experiment.train(builders(), windows, "data")
+    assert len(files) == 6
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == files
+    for arm in first:
+        assert np.array_equal(arm_errors(first[arm], windows.test), arm_errors(again[arm], windows.test))
+
+
+def test_options_of_one_call_override_the_settings(tmp_path, windows):
+    experiment = Experiment(range(1), tmp_path, TRAINING)
+    mlp = {"MLP": builders()["MLP"]}
+    fast, slow = (experiment.train(mlp, windows, f"lr {lr}", lr=lr)["MLP"] for lr in (1e-2, 1e-6))
+    with seeded(0):
+        start = training_error([builders()["MLP"]()], windows)
+    assert abs(training_error(slow, windows) - start) < 1e-3 < start - training_error(fast, windows)
+
+
+def test_errors_and_drifts_are_means_over_the_models(windows):
+    models = []
+    for seed in (0, 1):
+        with seeded(seed):
+            models.append(HamiltonianDynamics(HNN(D, (8, 8))))
+        for parameter in models[-1].hamiltonian.parameters():
+            torch.nn.init.normal_(parameter, std=0.5, generator=torch.manual_seed(seed))
+    each = [rollout_errors(model, windows.test).numpy() for model in models]
+    np.testing.assert_allclose(arm_errors(models, windows.test), np.mean(each, axis=0), rtol=1e-6)
+    drifts = []
+    with torch.no_grad():
+        for model in models:
+            energies = model.energy(model.rollout(windows.test[:, 0], 4)).numpy()
+            spread = model.energy(windows.train.reshape(-1, D)).numpy().std(ddof=1)
+            drifts.append(np.abs(energies - energies[:, :1]).max(axis=1) / spread)
+    np.testing.assert_allclose(arm_drifts(models, windows), np.mean(drifts, axis=0), rtol=1e-5)
+
+
+def test_differences_are_paired_and_intervals_over_videos():
+    """Two arms with a large common part: their difference is known far better than either."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(10), 3)
+    common = rng.normal(size=(10, 1)).repeat(3, axis=0) * 5
+    values = {"A": np.tile(common, (1, 4)), "B": np.tile(common, (1, 4)) + 0.3}
+    compared = compare_arms(values, "A", groups, seed=1)
+    assert "difference" not in compared["A"]
+    np.testing.assert_allclose(compared["B"]["difference"]["interval"], [0.3, 0.3], rtol=1e-9)
+    expected = clustered_interval(values["A"].mean(axis=1), groups, rng=np.random.default_rng(1))
+    assert compared["A"]["interval"] == list(expected)
+    table = arms_table(compared)
+    assert table.loc["B", "− A"] == "0.300 [0.300, 0.300]" and table.loc["B", ""] == "higher"
+    assert list(table.loc["A", ["− A", ""]]) == ["", ""]
+
+
+def test_an_effect_is_what_the_interval_leaves():
+    assert effect({"interval": [-0.2, -0.1]}) == "lower"
+    assert effect({"interval": [0.1, 0.2]}) == "higher"
+    assert effect({"interval": [-0.1, 0.2]}) == "undecided"
+    assert in_words({"mean": 1.33249, "interval": [1.2, -0.5]}, 2) == "1.33 [1.20, -0.50]"
+
+
+def test_growth_is_compared_with_growth_in_proportion():
+    steps, groups = np.arange(1, 6), np.arange(4)
+    for exponent, sign in ((0.5, -1), (1, 0), (2, 1)):
+        growth = error_growth(np.tile(0.1 * steps**exponent, (4, 1)), groups, seed=0)
+        assert growth["first"] == pytest.approx(0.1)
+        assert growth["last"] == pytest.approx(0.1 * 5**exponent)
+        assert np.sign(np.round(growth["excess"]["mean"], 12)) == sign
+
+
+@pytest.mark.parametrize("step", [euler_step, leapfrog_step, rk4_step, tao_step])
+@pytest.mark.parametrize("kind", [HNN, SeparableHNN])
+def test_what_can_be_stacked_is_trained_together_as_alone(windows, step, kind):
+    data = windows.train.double(), windows.test.double()
+    together, alone = [], []
+    for models in (together, alone):
+        for seed in (0, 1):
+            with seeded(seed):
+                models.append(HamiltonianDynamics(kind(D, (8, 8)), step).double())
+    assert can_stack(together[0])
+    fit_seeds(together, *data, seeds=[0, 1], **TRAINING)
+    for seed, (stacked, model) in enumerate(zip(together, alone, strict=True)):
+        fit(model, *data, seed=seed, **TRAINING)
+        for mine, its in zip(stacked.parameters(), model.parameters(), strict=True):
+            torch.testing.assert_close(mine, its, rtol=1e-8, atol=1e-9)
+
+
+def test_what_cannot_be_stacked_is_known():
+    assert can_stack(BaselineMLP(D)) and can_stack(NeuralODE(D))
+    for step in (implicit_midpoint_step, stormer_verlet_step):
+        assert not can_stack(HamiltonianDynamics(HNN(D, (8, 8)), step))
+    by_autograd = FeatureHamiltonian(HNN(D, (8, 8)), lambda z: 4 * z)
+    assert not can_stack(HamiltonianDynamics(by_autograd))
+    assert not can_stack(GRU(D, 3)) and not can_stack(SubstepDynamics(HNN(D, (8, 8)), 2))
