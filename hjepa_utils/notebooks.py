@@ -26,6 +26,7 @@ from .run import HUB_ID, ROOT, SCALES, artifacts_root
 CELL_TIMEOUT = {"quick": 1800, "paper": None}  # seconds a cell may take; a paper cell may take hours
 # Nobody sees a kernel's progress bars, and saved ones differ in every run; nor advice on debuggers.
 QUIET = {"HJEPA_HEADLESS": "1", "TQDM_DISABLE": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+NEED_TRUE_STATES = ("08_controls", "09_true_state")
 
 
 class NotebookFailed(RuntimeError):
@@ -148,6 +149,10 @@ def _cause(error, timeout):
 def run_all(scale, encoder, artifacts, *, overrides=None, start=""):
     """Run the notebooks from `start` on into `artifacts/scale`, telling what each of them took."""
     notebooks = find_notebooks(start)
+    if overrides and overrides.get("VIDEO_DIR"):
+        left_out = [path for path in notebooks if path.stem in NEED_TRUE_STATES]
+        notebooks = [path for path in notebooks if path not in left_out]
+        print("left out, your own videos have no true states:", *(path.stem for path in left_out))
     plan = plan_parameters(notebooks, {"SCALE": scale, "ENCODER": encoder}, overrides or {})
     os.environ |= QUIET | {"HJEPA_ARTIFACTS": str(artifacts)}  # the kernels inherit it
     if encoder == "embedded" or (encoder, scale) == ("auto", "quick"):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 
+from .claims import write_claims
 from .files import write_atomically, write_json
 
 MAX_NOTEBOOK_KB = 300  # GitHub shows larger notebooks late or not at all
@@ -15,7 +16,7 @@ _WIDGET = "application/vnd.jupyter.widget-view+json"
 def publish_figures(run_folder, target, names, *, since):
     """Copy what the run that began at `since` made, and remove pictures that it no longer makes.
 
-    `names` are the notebooks whose results are kept.
+    `names` are the notebooks whose results are kept. The ledger of claims is made anew from them.
     """
     saved = json.loads((run_folder / "results.json").read_text())
     for part in ("results", "wall_clock"):
@@ -27,6 +28,8 @@ def publish_figures(run_folder, target, names, *, since):
     for stale in {p.name for p in target.glob("*.png")} - {p.name for p in pictures}:
         (target / stale).unlink()
     write_json(target / "results.json", saved)
+    if "08_controls" in saved["results"]:
+        write_claims(target / "results.json", target / "claims.json")
     print(f"published {len(pictures)} figures and results.json to {target}")
 
 

@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+from .arms import in_words
+from .claims import claims_table
 from .files import write_atomically
 
 PUBLISHED = {  # the paper's tables 2 and 3: MSE in raw latent units, drift in units of its own H
@@ -16,7 +18,7 @@ _MARKED = r"(<!-- {0} -->\n).*?(<!-- end of {0} -->)"
 
 
 def results_table(saved):
-    """Markdown from the content of a `results.json` that holds notebooks 2 to 5."""
+    """Markdown from the content of a `results.json` that holds notebooks 2 to 8."""
     run, results = saved["run"], saved["results"]
     ablations, latents = results["04_ablations"], results["02_extract_vjepa_latents"]
     lines = [
@@ -24,13 +26,12 @@ def results_table(saved):
         "|---|---|---|---|---|---|",
     ]
     for arm, score in ablations["arms"].items():
-        mse = "{mean:.3f} ± {std:.2f}".format(**score["mse"])
-        interval = "[{:.2f}, {:.2f}]".format(*score["mse"]["interval"])
-        published = " | ".join(PUBLISHED[arm])
-        lines.append(
-            f"| {arm} | {mse} | {interval} | {score['drift_over_spread']['mean']:.2g} | {published} |"
-        )
-    lines += [f"| {name} | {mse:.3f} | | | – | – |" for name, mse in ablations["floors"].items()]
+        cells = (mse_and_std(score["mse"]), interval(score["mse"]), in_words(score["drift_over_spread"], 2))
+        lines.append(f"| {arm} | {' | '.join((*cells, *PUBLISHED[arm]))} |")
+    for floor in ablations["floors"]:
+        score = results["03_train_hnn"]["models"][floor]
+        lines.append(f"| {floor} | {mse_and_std(score)} | {interval(score)} | – | – | – |")
+    mlp = results["08_controls"]["controls"]["15 steps"]["Baseline MLP"]
     seeds = f"{ablations['n_seeds']} seeds" if ablations["n_seeds"] > 1 else "one seed"
     lines += [
         "",
@@ -39,9 +40,40 @@ def results_table(saved):
         "MSE per standardised dimension over 15 steps, averaged over seeds, ± one standard deviation over "
         "test windows; the paper's are in raw units of another encoder and cannot be compared with ours, "
         "only their order can. "
-        f"The MLP's error is {results['03_train_hnn']['mlp_over_hnn']:.1f}× the HNN's (the paper: 1.9×).",
+        f"The MLP's error minus the HNN's, over {results['08_controls']['n_seeds']} seeds: "
+        f"{in_words(mlp['difference'])}.",
     ]
     return "\n".join(lines)
+
+
+def controls_table(saved):
+    """Markdown of notebook 8's floors and controls: means, 95 % intervals, differences from the HNN."""
+    controls = saved["results"]["08_controls"]
+    short, long = (controls["controls"][horizon] for horizon in ("15 steps", "whole video"))
+    lines = ["| model | 15 steps | − HNN | whole video, 33 steps | − HNN |", "|---|---|---|---|---|"]
+    for arm in sorted(short, key=lambda arm: short[arm]["mean"]):
+        scores = [of[arm] for of in (short, long) if arm in of]
+        cells = [text for score in scores for text in (in_words(score, 2), difference(score))]
+        lines.append(f"| {arm} | {' | '.join(cells + ['–'] * (4 - len(cells)))} |")
+    lines += [
+        "",
+        f"MSE per standardised dimension on test videos, encoder `{controls['encoder']}`, means over "
+        f"{controls['n_seeds']} seeds, brackets are 95 % intervals over videos, differences paired. "
+        "Linear extrapolation alone also sees the embedding before the first.",
+    ]
+    return "\n".join(lines)
+
+
+def mse_and_std(score):
+    return f"{score['mean']:.3f} ± {score['std']:.2f}"
+
+
+def interval(score):
+    return "[{:.2f}, {:.2f}]".format(*score["interval"])
+
+
+def difference(score):
+    return in_words(score["difference"], 2) if "difference" in score else "–"
 
 
 def timing_table(saved):
@@ -79,11 +111,18 @@ def cost_cell(cost):
 
 
 def refresh_readme(root):
-    """Put the tables of `figures/results.json` between the README's markers, and the costs into its index."""
+    """Put the tables of `figures/results.json` and `claims.json` between the README's markers.
+
+    What the notebooks cost goes into its index.
+    """
     readme = root / "README.md"
-    saved = json.loads((root / "figures" / "results.json").read_text())
+    saved, claims = (
+        json.loads((root / "figures" / name).read_text()) for name in ("results.json", "claims.json")
+    )
+    tables = {"results": results_table(saved), "timing": timing_table(saved)}
+    tables |= {"controls": controls_table(saved), "claims": claims_table(claims)}
     text = readme.read_text(encoding="utf-8")
-    for name, table in (("results", results_table(saved)), ("timing", timing_table(saved))):
+    for name, table in tables.items():
         marked = re.compile(_MARKED.format(name), re.DOTALL)
         text, n_marked = marked.subn(lambda m, table=table: f"{m[1]}{table}\n{m[2]}", text)
         if n_marked != 1:

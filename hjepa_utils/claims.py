@@ -1,0 +1,175 @@
+"""The ledger: each claim of the paper, the number here, the published one, and the verdict.
+
+A verdict follows from the numbers by the rule beside it. Claims about the step hold for any weights.
+Claims about accuracy hold for the data and the encoder of the run, and say nothing about V-JEPA 2's
+own latents unless those were used.
+"""
+
+from typing import NamedTuple
+
+from .arms import in_words
+from .files import read_json, write_json
+
+CONFIRMED, REFUTED, OPEN = "confirmed", "refuted", "not decided"
+
+
+class Claim(NamedTuple):
+    """One row: what the paper says in which section, both numbers in words, where it was measured."""
+
+    claim: str
+    section: str
+    published: str
+    here: str
+    notebook: int
+    scope: str
+    verdict: str
+
+
+def ledger(saved):
+    """All claims as dicts, from the content of a `results.json` that holds notebooks 3 to 8."""
+    claims = (
+        *_about_prediction(saved),
+        *_about_the_step(saved),
+        *_about_energy(saved),
+        *_about_the_rest(saved),
+    )
+    return [claim._asdict() for claim in claims]
+
+
+def _about_prediction(saved):
+    results, data = saved["results"], _data(saved)
+    compared = results["08_controls"]["controls"]["15 steps"]
+    hnn, mlp = compared["HNN"], compared["Baseline MLP"]
+    here = f"{hnn['mean']:.2f} against {mlp['mean']:.2f}; MLP − HNN {in_words(mlp['difference'], 2)}"
+    verdict = _sign(mlp["difference"])
+    yield Claim("1.9× lower error than the MLP", "5.1", "0.102 against 0.196", here, 8, data, verdict)
+
+    arms = results["04_ablations"]["arms"]
+    baseline, *variants = (arms[name]["mse"] for name in ("Baseline MLP", *_variants(arms)))
+    here = f"{'; '.join(in_words(v, 2) for v in variants)} against {in_words(baseline, 2)}"
+    beaten = all(v["interval"][1] < baseline["interval"][0] for v in variants)
+    behind = any(v["interval"][0] > baseline["interval"][1] for v in variants)
+    verdict = CONFIRMED if beaten else REFUTED if behind else OPEN
+    yield Claim(
+        "all HNN variants beat the MLP", "5.5", "0.087 to 0.114 against 0.196", here, 4, data, verdict
+    )
+
+    euler = results["07_symplecticity"]["arms"]["mse"]["Euler"]["difference"]
+    here = f"Euler − leapfrog {in_words(euler)}; neither is symplectic for this H"
+    yield Claim("leapfrog predicts better than Euler", "5.5", "0.102, 0.114", here, 7, data, _sign(euler))
+
+    growth = results["08_controls"]["growth"]
+    excess = {name: in_words(growth[name]["excess"], 2) for name in ("HNN", "persistence")}
+    here = (
+        f"{growth['HNN']['first']:.2f} to {growth['HNN']['last']:.2f}; MSE(15) − 15 MSE(1) is "
+        f"{excess['HNN']}, for persistence {excess['persistence']}"
+    )
+    verdict = _sign(growth["HNN"]["excess"], wanted=-1)
+    yield Claim("the error grows sublinearly", "5.2", "0.035 to 0.13 in 15 steps", here, 8, data, verdict)
+
+
+def _about_the_step(saved):
+    random_weights = saved["results"]["07_symplecticity"]["random_weights"]
+    paper, separable = (random_weights[name] for name in ("leapfrog", "leapfrog, separable H"))
+    for claim, key, published in (
+        ("the step is symplectic (proposition 1)", "relative", "MᵀJM = J"),
+        ("it preserves volume", "log |det M|", "log |det M| = 0"),
+        ("it is reversible in time", "forward–back", "exact"),
+    ):
+        name = {"relative": "‖MᵀJM − J‖ / ‖J‖ =", "forward–back": "relative error"}.get(key, f"{key} =")
+        here = f"{name} {paper[key]:.1g}; for H = T(p) + V(q) {separable[key]:.0e}"
+        yield Claim(
+            claim, "3.3", published, here, 7, "any weights", CONFIRMED if paper[key] < 1e-10 else REFUTED
+        )
+    here = f"{paper['order']:.2f}; for H = T(p) + V(q) {separable['order']:.2f}"
+    verdict = CONFIRMED if paper["order"] > 1.8 else REFUTED
+    yield Claim("it is of second order", "3.3", "2", here, 7, "any weights", verdict)
+
+
+def _about_energy(saved):
+    results, data = saved["results"], _data(saved)
+    drift = results["07_symplecticity"]["trained_weights_energy"]
+    last = max(drift["leapfrog"], key=int)
+    at_50, at_last = ({name: drift[name][t] for name in drift} for t in ("50", last))
+    here = (
+        f"{at_50['leapfrog']:.2g} of H's spread over 50 steps, {at_last['leapfrog']:.2g} over {int(last):,}; "
+        f"the implicit midpoint on the same H: {at_50['implicit midpoint']:.2g}, "
+        f"{at_last['implicit midpoint']:.2g}"
+    )
+    verdict = CONFIRMED if at_last["leapfrog"] < 2 * at_50["leapfrog"] else REFUTED
+    yield Claim("the drift of H stays bounded", "5.1", "0.159 over 50 steps", here, 7, data, verdict)
+
+    tested = results["04_ablations"]["claims"]
+    cost, relief = (
+        tested[f"the energy loss {does}"] for does in ("costs accuracy", "lowers the relative drift")
+    )
+    words = ["{:.3f} [{:.3f}, {:.3f}]".format(c["difference"], *c["interval"]) for c in (cost, relief)]
+    here = f"the energy loss costs {words[0]} in MSE and lowers the drift by {words[1]} of H's spread"
+    verdicts = {cost["verdict"], relief["verdict"]}
+    verdict = CONFIRMED if verdicts == {CONFIRMED} else REFUTED if REFUTED in verdicts else OPEN
+    published = "MSE 0.087 → 0.102, drift 0.146 → 0.010"
+    yield Claim("prediction–conservation trade-off", "5.5", published, here, 4, data, verdict)
+
+
+def _about_the_rest(saved):
+    steps, data = saved["results"]["07_symplecticity"], _data(saved)
+    far = steps["distance_after_100_steps"]
+    here = f"after 100 steps {in_words(far, 1)} times as far from the mean as true latents"
+    verdict = CONFIRMED if far["interval"][0] > 0.5 and far["interval"][1] < 2 else REFUTED
+    yield Claim("no sinks, no explosions", "5.4", "four pairs (q, p), by eye", here, 7, data, verdict)
+
+    dts = steps["dt"]["leapfrog"]
+    here = (
+        f"{min(dts):.2f} to {max(dts):.2f} over seeds; 2 H with dt / 2 changes rollouts by "
+        f"{steps['rescaled_difference']:.0e}: dt alone is not determined"
+    )
+    verdict = REFUTED if steps["rescaled_difference"] < 1e-3 else OPEN
+    yield Claim("dt* is a dilated time scale", "5.3", "1.167", here, 7, "any weights", verdict)
+
+    n_hnn, n_mlp = (steps["n_parameters_at_1024"][name] for name in ("HNN", "Baseline MLP"))
+    fewer = 1 - n_hnn / n_mlp
+    verdict = CONFIRMED if round(fewer, 2) == 0.3 else REFUTED
+    here = f"{n_hnn:,} against {n_mlp:,}: {fewer:.0%} fewer"
+    yield Claim("30 % fewer parameters", "5.1", "919,041, 1,312,768", here, 3, "D = 1024", verdict)
+
+    ratio = saved["wall_clock"]["05_phase_space_and_timing"]["ratio_to_mlp"]["batch 1"]
+    here = (
+        f"{ratio['HNN (leapfrog)']:.1f}× at batch 1 ({saved['run']['hardware']}); by plain autograd "
+        f"{ratio['HNN (leapfrog, autograd)']:.1f}×"
+    )
+    verdict = CONFIRMED if ratio["HNN (leapfrog)"] > 9 else REFUTED
+    yield Claim(
+        "18 times the cost of the MLP", "5.6", "2.73 ms, 0.15 ms (A100)", here, 5, "D = 1024", verdict
+    )
+
+
+def _variants(arms):
+    return [name for name in arms if name.startswith("HNN")]
+
+
+def _data(saved):
+    return f"latents of {saved['run']['encoder']}"
+
+
+def _sign(summary, wanted=1):
+    """Confirmed if the interval lies above 0 (`wanted=-1`: below), refuted if on the other side."""
+    low, high = sorted(wanted * bound for bound in summary["interval"])
+    return CONFIRMED if low > 0 else REFUTED if high < 0 else OPEN
+
+
+def write_claims(results_file, claims_file):
+    """The ledger of a `results.json` into a `claims.json`, with the run it is from; returns the ledger."""
+    saved = read_json(results_file)
+    rows = ledger(saved)
+    write_json(claims_file, {"run": saved["run"], "claims": rows})
+    return rows
+
+
+def claims_table(claims):
+    """Markdown from the content of a `claims.json`."""
+    lines = ["| the paper says | published | here | where | verdict |", "|---|---|---|---|---|"]
+    for row in claims["claims"]:
+        says, where = f"{row['claim']} (§{row['section']})", f"{row['notebook']}, {row['scope']}"
+        cells = (says, row["published"], row["here"], where, f"**{row['verdict']}**")
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)

@@ -1,0 +1,162 @@
+"""The ledger: verdicts follow from the numbers, in both directions."""
+
+import copy
+import json
+
+import pytest
+
+from hjepa_utils.claims import claims_table, ledger, write_claims
+
+
+def summary(mean, half_width=0.1, **more):
+    return {"mean": mean, "std": 0.2, "interval": [mean - half_width, mean + half_width], **more}
+
+
+def properties(size, order):
+    return {"relative": size, "log |det M|": size, "forward–back": size, "order": order}
+
+
+def as_the_paper_says():
+    """A `results.json` in which every claim that can hold does."""
+    claim = {"difference": 0.1, "interval": [0.05, 0.15], "verdict": "confirmed"}
+    arms = {"HNN (full)": 1.0, "HNN (Euler)": 1.2, "Baseline MLP": 2.0}
+    drift = {"15": 0.01, "50": 0.1, "100": 0.1, "10000": 0.15}
+    steps = {
+        "random_weights": {
+            "leapfrog": properties(1e-15, 2.0),
+            "leapfrog, separable H": properties(1e-16, 2.0),
+        },
+        "trained_weights_energy": {"leapfrog": drift, "implicit midpoint": drift},
+        "arms": {"mse": {"Euler": summary(1.2, difference=summary(0.2))}},
+        "distance_after_100_steps": summary(1.0),
+        "dt": {"leapfrog": [1.0, 1.2]},
+        "rescaled_difference": 0.5,
+        "n_parameters_at_1024": {"HNN": 919_041, "Baseline MLP": 1_312_768},
+    }
+    controls = {
+        "controls": {
+            "15 steps": {"HNN": summary(1.0), "Baseline MLP": summary(1.9, difference=summary(0.9))}
+        },
+        "growth": {
+            name: {"first": 0.3, "last": 1.0, "excess": summary(-3.5)} for name in ("HNN", "persistence")
+        },
+    }
+    ablations = {
+        "arms": {name: {"mse": summary(mse)} for name, mse in arms.items()},
+        "claims": {
+            "the energy loss costs accuracy": claim,
+            "the energy loss lowers the relative drift": claim,
+        },
+    }
+    ratios = {"HNN (leapfrog)": 18.0, "HNN (leapfrog, autograd)": 18.0}
+    return {
+        "run": {"scale": "paper", "seed": 0, "encoder": "embedded", "hardware": "a test"},
+        "results": {"04_ablations": ablations, "07_symplecticity": steps, "08_controls": controls},
+        "wall_clock": {"05_phase_space_and_timing": {"ratio_to_mlp": {"batch 1": ratios}}},
+    }
+
+
+CLAIMS = [
+    "1.9× lower error than the MLP",
+    "all HNN variants beat the MLP",
+    "leapfrog predicts better than Euler",
+    "the error grows sublinearly",
+    "the step is symplectic (proposition 1)",
+    "it preserves volume",
+    "it is reversible in time",
+    "it is of second order",
+    "the drift of H stays bounded",
+    "prediction–conservation trade-off",
+    "no sinks, no explosions",
+    "dt* is a dilated time scale",
+    "30 % fewer parameters",
+    "18 times the cost of the MLP",
+]
+
+
+def verdicts(saved):
+    return {row["claim"]: row["verdict"] for row in ledger(saved)}
+
+
+def test_all_of_the_papers_claims_are_there_and_hold_where_the_numbers_say_so():
+    found = verdicts(as_the_paper_says())
+    assert list(found) == CLAIMS
+    undecided = {"dt* is a dilated time scale": "not decided"}  # it can be refuted only
+    assert found == dict.fromkeys(CLAIMS, "confirmed") | undecided
+
+
+def put(saved, path, value):
+    *parents, last = path
+    for key in parents:
+        saved = saved[key]
+    saved[last] = value
+
+
+STEPS = ("results", "07_symplecticity")
+CONTROLS = ("results", "08_controls")
+COSTS = ("results", "04_ablations", "claims", "the energy loss costs accuracy")
+
+
+@pytest.mark.parametrize(
+    ("claim", "path", "value"),
+    [
+        (CLAIMS[0], (*CONTROLS, "controls", "15 steps", "Baseline MLP", "difference"), summary(-0.3)),
+        (CLAIMS[1], ("results", "04_ablations", "arms", "HNN (Euler)", "mse"), summary(2.5)),
+        (CLAIMS[2], (*STEPS, "arms", "mse", "Euler", "difference"), summary(-0.3)),
+        (CLAIMS[3], (*CONTROLS, "growth", "HNN", "excess"), summary(0.3)),
+        (CLAIMS[4], (*STEPS, "random_weights", "leapfrog", "relative"), 1e-2),
+        (CLAIMS[5], (*STEPS, "random_weights", "leapfrog", "log |det M|"), 1e-2),
+        (CLAIMS[6], (*STEPS, "random_weights", "leapfrog", "forward–back"), 1e-2),
+        (CLAIMS[7], (*STEPS, "random_weights", "leapfrog", "order"), 1.0),
+        (CLAIMS[8], (*STEPS, "trained_weights_energy", "leapfrog", "10000"), 9.0),
+        (CLAIMS[9], (*COSTS, "verdict"), "refuted"),
+        (CLAIMS[10], (*STEPS, "distance_after_100_steps"), summary(22.0)),
+        (CLAIMS[11], (*STEPS, "rescaled_difference"), 1e-6),
+        (CLAIMS[12], (*STEPS, "n_parameters_at_1024", "HNN"), 1_300_000),
+        (
+            CLAIMS[13],
+            ("wall_clock", "05_phase_space_and_timing", "ratio_to_mlp", "batch 1", "HNN (leapfrog)"),
+            3.0,
+        ),
+    ],
+)  # fmt: skip
+def test_each_claim_is_refuted_by_its_own_number_alone(claim, path, value):
+    saved = as_the_paper_says()
+    before = verdicts(saved)
+    put(saved, path, value)
+    assert verdicts(saved) == before | {claim: "refuted"}
+
+
+@pytest.mark.parametrize(
+    ("claim", "path"),
+    [
+        (CLAIMS[0], (*CONTROLS, "controls", "15 steps", "Baseline MLP", "difference")),
+        (CLAIMS[1], ("results", "04_ablations", "arms", "HNN (Euler)", "mse")),
+        (CLAIMS[2], (*STEPS, "arms", "mse", "Euler", "difference")),
+    ],
+)
+def test_an_interval_that_decides_nothing_is_said_to(claim, path):
+    saved = as_the_paper_says()
+    put(saved, path, summary(0.0 if "difference" in path else 1.95))
+    assert verdicts(saved)[claim] == "not decided"
+
+
+def test_the_json_has_the_run_and_the_table_has_every_row(tmp_path):
+    saved = as_the_paper_says()
+    (tmp_path / "results.json").write_text(json.dumps(saved))
+    rows = write_claims(tmp_path / "results.json", tmp_path / "claims.json")
+    written = json.loads((tmp_path / "claims.json").read_text())
+    assert written == {"run": saved["run"], "claims": rows}
+    header, rule, *lines = claims_table(written).splitlines()
+    assert len(lines) == len(CLAIMS)
+    for line, row in zip(lines, rows, strict=True):
+        cells = line.replace("\\|", "¦").split("|")
+        assert len(cells) == len(header.split("|")) == len(rule.split("|"))
+        assert row["claim"] in line and f"**{row['verdict']}**" in line
+
+
+def test_numbers_are_shown_as_saved():
+    saved = copy.deepcopy(as_the_paper_says())
+    put(saved, (*CONTROLS, "controls", "15 steps", "Baseline MLP", "difference"), summary(-0.327, 0.076))
+    here = ledger(saved)[0]["here"]
+    assert here == "1.00 against 1.90; MLP − HNN -0.33 [-0.40, -0.25]"
