@@ -131,6 +131,15 @@ def test_a_folder_parameter_is_meant_from_the_current_directory(project, monkeyp
     assert first == {"VIDEO_DIR": str(project / "clips")}
 
 
+def test_notebooks_that_need_true_states_are_left_out_for_own_videos(project, capsys):
+    (project / "clips").mkdir()
+    add_pair(project)
+    add(project, "08_controls", "raise ValueError('no states')")
+    assert main(["run", "-p", "VIDEO_DIR", str(project / "clips")]) == 0
+    assert list(saved(project, "quick")) == ["01_first", "02_second"]
+    assert "your own videos have no true states: 08_controls" in capsys.readouterr().out
+
+
 def test_failure_stops_with_its_cause_on_one_line(project, capsys):
     first = add(project, "01_first", "raise ValueError('no\\nvideo')")
     add(project, "02_second", SAVE.format(name="02_second"))
