@@ -32,8 +32,8 @@ _HOME = {
         "step_properties", "symplectic_defect",
     ),
     "arms": (
-        "Experiment", "arm_drifts", "arm_errors", "arms_table", "compare_arms", "effect", "error_growth",
-        "in_words", "training_error",
+        "Experiment", "arm_distances", "arm_drifts", "arm_errors", "arm_rollouts", "arms_table",
+        "compare_arms", "effect", "error_growth", "in_words", "ratio_of_means", "training_error",
     ),
     "run": ("check", "seeded", "start_run"),
 }  # fmt: skip

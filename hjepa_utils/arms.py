@@ -44,52 +44,84 @@ class Experiment:
 
 
 def arm_errors(models, windows):
-    """MSE at steps 1 … T-1 averaged over the models: windows (n, T, D) → NumPy (n, T - 1)."""
-    return (
-        torch.stack([rollout_errors(model, windows) for model in models]).double().mean(dim=0).cpu().numpy()
-    )
+    """MSE at steps 1 … T-1 of every model: windows (n, T, D) → NumPy (n_models, n, T - 1)."""
+    return torch.stack([rollout_errors(model, windows) for model in models]).double().cpu().numpy()
 
 
 @torch.no_grad()
-def arm_drifts(models, windows):
-    """Largest change of each model's own H along the rollouts of test windows, in units of its spread.
+def arm_rollouts(models, windows):
+    """Every model's rollout from the first latent of windows (n, T, D): NumPy (n_models, n, T, D)."""
+    z0, n_steps = windows[:, 0], windows.shape[1] - 1
+    return torch.stack([model.rollout(z0, n_steps) for model in models]).cpu().numpy()
 
-    The spread is the standard deviation of H over the training windows of `LatentWindows`; averaged
-    over the models, NumPy (n_windows).
+
+@torch.no_grad()
+def arm_drifts(models, windows, n_steps=15):
+    """Largest change of each model's own H along rollouts from the test windows, in units of its spread.
+
+    The spread is the standard deviation of H over the training windows of `LatentWindows`; NumPy
+    (n_models, n_windows, 1).
     """
-    n_steps = windows.test.shape[1] - 1
     drifts = [
         energy_drift(model.energy, model.rollout(windows.test[:, 0], n_steps))
         / model.energy(windows.train.flatten(0, 1)).std()
         for model in models
     ]
-    return torch.stack(drifts).double().mean(dim=0).cpu().numpy()
+    return torch.stack(drifts).double().cpu().numpy()[..., None]
+
+
+@torch.no_grad()
+def arm_distances(models, windows, n_steps):
+    """Distance from the mean of the training windows after n steps, over the true test latents' mean one.
+
+    NumPy (n_models, n_windows, 1): far below 1 in a sink, far above it in an explosion.
+    """
+    centre = windows.train.flatten(0, 1).mean(dim=0)
+    ends = torch.stack([model.rollout(windows.test[:, 0], n_steps)[:, -1] for model in models])
+    ratios = (ends - centre).norm(dim=-1) / (windows.test - centre).norm(dim=-1).mean()
+    return ratios.double().cpu().numpy()[..., None]
 
 
 def compare_arms(values, reference, groups, *, seed):
-    """{arm: (n_windows, n_steps)} → {arm: {"mean", "std", "interval", "difference"}}, over all steps.
+    """{arm: (n_models, n_windows, n_steps)} → {arm: summary}, means over models and steps.
 
-    "difference" is the same three of arm − reference, paired window by window; the reference has
-    none. Intervals are 95 %, resampling whole `groups` (n_windows), the videos.
+    A summary has "mean", "std" (over windows), "interval" (95 %, resampling whole `groups`, the
+    videos of the windows), "n_groups", "per_seed" (the mean of each model), and, but for the
+    reference, "difference": the same of arm − reference, paired window by window.
     """
-    means = {arm: np.mean(of_arm, axis=1) for arm, of_arm in values.items()}
 
-    def summary(of_windows):
-        return summarise(of_windows, groups, rng=np.random.default_rng(seed))
+    def summary(of_arm):
+        means = of_arm.mean(axis=0)
+        summarised = summarise(means, groups, rng=np.random.default_rng(seed))
+        return summarised | {"n_groups": len(np.unique(groups))}
 
-    return {
-        arm: summary(mean) | ({} if arm == reference else {"difference": summary(mean - means[reference])})
-        for arm, mean in means.items()
-    }
+    means = {arm: np.mean(of_arm, axis=2) for arm, of_arm in values.items()}
+    compared = {}
+    for arm, of_arm in means.items():
+        compared[arm] = summary(of_arm) | {"per_seed": of_arm.mean(axis=1).tolist()}
+        if arm != reference:
+            difference = of_arm.mean(axis=0, keepdims=True) - means[reference].mean(axis=0)
+            compared[arm]["difference"] = summary(difference)
+    return compared
+
+
+def ratio_of_means(first, second, groups, *, seed, n_resamples=2000):
+    """Mean of one (n_windows) over the mean of another, with its 95 % interval over groups."""
+    _, index = np.unique(groups, return_inverse=True)
+    sums = np.stack([np.bincount(index, weights=values) for values in (first, second)])
+    drawn = np.random.default_rng(seed).integers(sums.shape[1], size=(n_resamples, sums.shape[1]))
+    top, bottom = sums[:, drawn].sum(axis=-1)
+    interval = np.quantile(top / bottom, [0.025, 0.975]).tolist()
+    return {"mean": float(np.mean(first) / np.mean(second)), "interval": interval}
 
 
 def error_growth(errors, groups, *, seed):
-    """How errors (n_windows, n_steps) grow: at the first and the last step, and what exceeds linear growth.
+    """How errors (n_models, n_windows, n_steps) grow: at the first and the last step, and the "excess".
 
-    "excess" is the summary of last − n_steps · first: below 0 the growth is sublinear.
+    That is the summary of last − n_steps · first: below 0 the growth is sublinear.
     """
-    first, last = errors[:, 0], errors[:, -1]
-    excess = summarise(last - errors.shape[1] * first, groups, rng=np.random.default_rng(seed))
+    first, last = errors[..., 0].mean(axis=0), errors[..., -1].mean(axis=0)
+    excess = summarise(last - errors.shape[2] * first, groups, rng=np.random.default_rng(seed))
     return {"first": float(first.mean()), "last": float(last.mean()), "excess": excess}
 
 
@@ -119,6 +151,10 @@ def in_words(summary, digits=3):
 
 
 def effect(difference):
-    """ "lower" or "higher" if the interval of a difference, to 3 digits, leaves out 0, else "undecided"."""
+    """What a difference says: "lower" or "higher" if its interval, to 3 digits, leaves out 0.
+
+    Else "undecided"; also with fewer than five groups, too few to resample.
+    """
     low, high = (round(bound, 3) for bound in difference["interval"])
-    return "lower" if high < 0 else "higher" if low > 0 else "undecided"
+    decided = difference["n_groups"] >= 5
+    return "lower" if decided and high < 0 else "higher" if decided and low > 0 else "undecided"

@@ -37,6 +37,7 @@ def plot_energy_error(curves, horizon=None):
     if horizon:
         axes.axvspan(1, horizon, color="0.9", zorder=0, label="training horizon")
     axes.axhline(1, color="0.35", lw=1)
+    axes.set_ylim(None, min(axes.get_ylim()[1], 1e4))  # forward Euler has no end
     axes.set(xlabel="steps", ylabel="largest |ΔH| so far / std of H")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return figure
@@ -64,16 +65,18 @@ def plot_arms(compared, labels):
 
 
 def plot_horizons(short, long, overlap=4):
-    """{arm: errors (n_windows, n_steps)} over a window and over the whole video; means over windows.
+    """{arm: errors (n_models, n_windows, n_steps)} over a window and over the whole video; means.
 
-    Up to `overlap` steps a clip shares frames with the given one.
+    Before step `overlap` a clip shares frames with the given one.
     """
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), sharey=True)
-    top = 1.6 * max(errors.mean(axis=0)[-1] for name, errors in short.items() if "extrapolation" not in name)
+    top = 1.6 * max(e[..., -1].mean() for name, e in short.items() if "extrapolation" not in name)
     for panel, errors_of, title in zip(axes, (short, long), ("15 steps", "the whole video"), strict=True):
         for (name, errors), dash in zip(errors_of.items(), cycle(_DASHES), strict=False):
-            steps, width = np.arange(1, errors.shape[1] + 1), 2.6 if name == "HNN" else 1.6
-            panel.plot(steps, errors.mean(axis=0), color=ARM_COLOURS[name], ls=dash, lw=width, label=name)
+            steps, width = np.arange(1, errors.shape[2] + 1), 2.6 if name == "HNN" else 1.6
+            panel.plot(
+                steps, errors.mean(axis=(0, 1)), color=ARM_COLOURS[name], ls=dash, lw=width, label=name
+            )
         panel.axvspan(0, overlap, color="0.9", zorder=0, label="frames shared with z₀")
         panel.set(xlabel="step t (4 frames each)", title=title, xlim=(0, None), ylim=(0, top))
     axes[0].set(ylabel="MSE per dimension")
@@ -82,37 +85,43 @@ def plot_horizons(short, long, overlap=4):
 
 
 def plot_readings(readings):
-    """What probes read from rollouts, {arm: {quantity: (n_windows, T)}}: means over windows and time."""
+    """What probes read from rollouts, {arm: {quantity: (n_models, n_windows, T)}}: means against time."""
     labels = {
         "position": "position, RMS error (px)",
         "velocity": "velocity, RMS error (px/s)",
-        "energy": "|E(t) − E(0)| / std of E over the data",
+        "energy drift": "|E(t) − E(0)| / std of E over the data",
     }
     figure, axes = plt.subplots(1, 3, figsize=(12.5, 3.8))
     for panel, (quantity, label) in zip(axes, labels.items(), strict=True):
         for (name, values), dash in zip(readings.items(), cycle(_DASHES), strict=False):
-            panel.plot(values[quantity].mean(axis=0), color=ARM_COLOURS[name], ls=dash, label=name)
+            panel.plot(values[quantity].mean(axis=(0, 1)), color=ARM_COLOURS[name], ls=dash, label=name)
         panel.set(xlabel="step t (4 frames each)", title=label, ylim=(0, None), xticks=range(0, 16, 5))
     axes[2].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return figure
 
 
-def plot_places(places, shares):
-    """Errors by where on the table a step lies, {place: {arm: summary}}, with 95 % intervals.
+def plot_places(places, shares, errors, touched):
+    """Left: errors by where on the table a step lies, {place: {arm: summary}}, with 95 % intervals.
 
-    `shares`: {place: the share of all steps that lie there}.
+    `shares`: {place: the share of all steps that lie there}. Right: errors (n_models, n_windows,
+    n_steps) against the step, for windows `touched` (n_windows, n_steps) or not by a contact so far.
     """
-    figure, axes = plt.subplots(figsize=(9.5, 3.8))
-    arms = list(next(iter(places.values())))
-    for k, (arm, marker) in enumerate(zip(arms, cycle("osD^v"), strict=False)):
-        x = np.arange(len(places)) + 0.14 * (k - (len(arms) - 1) / 2)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12.5, 4), width_ratios=(3, 2), sharey=True)
+    for k, (arm, marker) in enumerate(zip(errors, cycle("osD^v"), strict=False)):
+        x = np.arange(len(places)) + 0.14 * (k - (len(errors) - 1) / 2)
         means = np.array([of_place[arm]["mean"] for of_place in places.values()])
         low, high = np.array([of_place[arm]["interval"] for of_place in places.values()]).T
         bars = [means - low, high - means]
-        axes.errorbar(x, means, bars, fmt=marker, color=ARM_COLOURS[arm], capsize=3, label=arm)
-    axes.set_xticks(range(len(places)), [f"{place}\n{shares[place]:.0%} of steps" for place in places])
-    axes.axvline(1.5, color="0.6", lw=1, ls=":")
-    axes.set(ylabel="MSE per dimension", ylim=(0, None))
-    axes.grid(axis="x", visible=False)
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        left.errorbar(x, means, bars, fmt=marker, color=ARM_COLOURS[arm], capsize=3, label=arm)
+    left.set_xticks(range(len(places)), [f"{place}\n{shares[place]:.0%} of steps" for place in places])
+    left.axvline(1.5, color="0.6", lw=1, ls=":")
+    left.set(ylabel="MSE per dimension", ylim=(0, None))
+    left.grid(axis="x", visible=False)
+    for arm in errors:
+        for mask, dash in ((~touched, "--"), (touched, "-")):
+            enough = np.flatnonzero(mask.sum(axis=0) >= 10)
+            means = [errors[arm].mean(axis=0)[mask[:, t], t].mean() for t in enough]
+            right.plot(enough + 1, means, dash, color=ARM_COLOURS[arm])
+    right.set(xlabel="step t (4 frames each); dashed: before any contact, solid: after")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside right center", frameon=False)
     return figure

@@ -118,8 +118,8 @@ class GRU(nn.Module):
 class NeuralODE(nn.Module):
     """ż = f(z) with an unconstrained softplus MLP f, one RK4 step an embedding (Chen et al., 2018).
 
-    Its four evaluations of f cost fewer multiply–adds than the three gradients of a leapfrog step
-    with an `HNN` of the same size, a gradient being two evaluations.
+    With the baseline MLP's widths its four evaluations take four times the MLP's multiply–adds; the
+    three half gradients of a leapfrog step take 6.1 times (D = 192) or 3.6 times (D = 1024).
     """
 
     def __init__(self, latent_dim, hidden_dims=(512, 512)):

@@ -1,4 +1,4 @@
-"""The control without motion: frames encoded one by one with an image model, averaged over a clip."""
+"""The control without the order of frames: each encoded by itself with an image model, mean over a clip."""
 
 import timm
 import torch

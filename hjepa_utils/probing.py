@@ -20,20 +20,24 @@ class StateProbe:
         self._probes = {name: ridge_probe().fit(latents, target) for name, target in targets.items()}
 
     def errors(self, z, states):
-        """Of rollouts z (n, T, D) against the true states (n, T, 2, 4): {name: (n, T)}.
+        """Of rollouts z (n_models, n, T, D) against the true states (n, T, 2, 4): {name: (n_models, n, T)}.
 
-        Root mean square errors of position and velocity over both balls; for energy, which truly
-        does not change, |E_t - E_0| in units of its spread over the fitted clips.
+        Root mean square errors of position and velocity over both balls; for energy |Ê - E|, its
+        drift |Ê_t - Ê_0|, truly 0, and the largest drift (n_models, n, 1), all in units of the spread
+        of E over the fitted clips.
         """
-        n, length, dim = z.shape
-        read = {k: p.predict(z.reshape(-1, dim)).reshape(n, length, -1) for k, p in self._probes.items()}
-        true = _targets(states.reshape(-1, 2, 4))
-        errors = {
-            name: np.sqrt(np.square(read[name] - true[name].reshape(n, length, 4)).mean(axis=-1))
-            for name in ("position", "velocity")
+        shape, true = z.shape[:-1], _targets(states.reshape(-1, 2, 4))
+        flat = z.reshape(-1, z.shape[-1])
+        read = {name: probe.predict(flat).reshape(*shape, -1) for name, probe in self._probes.items()}
+        off = {name: read[name] - true[name].reshape(*shape[1:], -1) for name in read}
+        drift = np.abs(read["energy"] - read["energy"][:, :, :1])[..., 0] / self.energy_spread
+        return {
+            "position": np.sqrt(np.square(off["position"]).mean(axis=-1)),
+            "velocity": np.sqrt(np.square(off["velocity"]).mean(axis=-1)),
+            "energy": np.abs(off["energy"])[..., 0] / self.energy_spread,
+            "energy drift": drift,
+            "largest energy drift": drift.max(axis=2, keepdims=True),
         }
-        energy = read["energy"][..., 0]
-        return errors | {"energy": np.abs(energy - energy[:, :1]) / self.energy_spread}
 
 
 def _targets(states):
@@ -45,13 +49,13 @@ def _targets(states):
     }
 
 
-def simulate_latents(encoder, n_videos, *, seed, **options):
+def simulate_latents(encoder, n_videos, *, seed, framing="whole", **options):
     """Latents of new videos, (n_videos, n_clips, D); `options` are those of `simulate_collisions`."""
     latents = []
     for k in range(n_videos):
         states = simulate_collisions(rng=np.random.default_rng([seed, k]), **options)
         frames = torch.from_numpy(render_frames(states, radius=options.get("radius", 20.0)))
-        latents.append(encode_video(encoder, frames.permute(0, 3, 1, 2)))
+        latents.append(encode_video(encoder, frames.permute(0, 3, 1, 2), framing=framing))
     return torch.stack(latents)
 
 

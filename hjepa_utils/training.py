@@ -128,7 +128,8 @@ def fit_arm(models, train_windows, test_windows, *, seeds, checkpoint, label, **
     """
     windows = (train_windows, test_windows)
     if train_windows.is_cuda and can_stack(models[0]):
-        return fit_seeds(models, *windows, seeds=seeds, checkpoint=checkpoint, label=label, **settings)
+        together = Path(checkpoint) / f"seeds {' '.join(map(str, seeds))}"
+        return fit_seeds(models, *windows, seeds=seeds, checkpoint=together, label=label, **settings)
     return [
         fit(
             model,

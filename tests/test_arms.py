@@ -12,8 +12,10 @@ from hjepa_utils import (
     LatentWindows,
     SeparableHNN,
     Standardiser,
+    arm_distances,
     arm_drifts,
     arm_errors,
+    arm_rollouts,
     arms_table,
     clustered_interval,
     compare_arms,
@@ -25,6 +27,7 @@ from hjepa_utils import (
     implicit_midpoint_step,
     in_words,
     leapfrog_step,
+    ratio_of_means,
     rk4_step,
     rollout_errors,
     seeded,
@@ -85,7 +88,7 @@ def test_options_of_one_call_override_the_settings(tmp_path, windows):
     assert abs(training_error(slow, windows) - start) < 1e-3 < start - training_error(fast, windows)
 
 
-def test_errors_and_drifts_are_means_over_the_models(windows):
+def test_errors_drifts_and_distances_are_those_of_each_model(windows):
     models = []
     for seed in (0, 1):
         with seeded(seed):
@@ -93,14 +96,20 @@ def test_errors_and_drifts_are_means_over_the_models(windows):
         for parameter in models[-1].hamiltonian.parameters():
             torch.nn.init.normal_(parameter, std=0.5, generator=torch.manual_seed(seed))
     each = [rollout_errors(model, windows.test).numpy() for model in models]
-    np.testing.assert_allclose(arm_errors(models, windows.test), np.mean(each, axis=0), rtol=1e-6)
-    drifts = []
+    np.testing.assert_allclose(arm_errors(models, windows.test), np.stack(each), rtol=1e-6)
+    rollouts = arm_rollouts(models, windows.test)
+    np.testing.assert_allclose(np.square(rollouts - windows.test.numpy())[:, :, 1:].mean(-1), each, rtol=1e-5)
+    drifts, distances = [], []
+    centre = windows.train.reshape(-1, D).mean(dim=0)
+    true = (windows.test - centre).norm(dim=-1).mean()
     with torch.no_grad():
         for model in models:
             energies = model.energy(model.rollout(windows.test[:, 0], 4)).numpy()
             spread = model.energy(windows.train.reshape(-1, D)).numpy().std(ddof=1)
             drifts.append(np.abs(energies - energies[:, :1]).max(axis=1) / spread)
-    np.testing.assert_allclose(arm_drifts(models, windows), np.mean(drifts, axis=0), rtol=1e-5)
+            distances.append((model.rollout(windows.test[:, 0], 7)[:, 7] - centre).norm(dim=-1) / true)
+    np.testing.assert_allclose(arm_drifts(models, windows, 4)[..., 0], drifts, rtol=1e-5)
+    np.testing.assert_allclose(arm_distances(models, windows, 7)[..., 0], torch.stack(distances), rtol=1e-5)
 
 
 def test_differences_are_paired_and_intervals_over_videos():
@@ -108,28 +117,33 @@ def test_differences_are_paired_and_intervals_over_videos():
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(10), 3)
     common = rng.normal(size=(10, 1)).repeat(3, axis=0) * 5
-    values = {"A": np.tile(common, (1, 4)), "B": np.tile(common, (1, 4)) + 0.3}
+    one_seed = np.tile(common, (1, 1, 4))
+    values = {"A": np.concatenate([one_seed - 1, one_seed + 1]), "B": one_seed + 0.3}
     compared = compare_arms(values, "A", groups, seed=1)
     assert "difference" not in compared["A"]
     np.testing.assert_allclose(compared["B"]["difference"]["interval"], [0.3, 0.3], rtol=1e-9)
-    expected = clustered_interval(values["A"].mean(axis=1), groups, rng=np.random.default_rng(1))
-    assert compared["A"]["interval"] == list(expected)
+    expected = clustered_interval(one_seed.mean(axis=(0, 2)), groups, rng=np.random.default_rng(1))
+    np.testing.assert_allclose(compared["A"]["interval"], expected, rtol=1e-12)
+    middle = common.mean()
+    np.testing.assert_allclose(compared["A"]["per_seed"], [middle - 1, middle + 1])
     table = arms_table(compared)
     assert table.loc["B", "− A"] == "0.300 [0.300, 0.300]" and table.loc["B", ""] == "higher"
     assert list(table.loc["A", ["− A", ""]]) == ["", ""]
 
 
 def test_an_effect_is_what_the_interval_leaves():
-    assert effect({"interval": [-0.2, -0.1]}) == "lower"
-    assert effect({"interval": [0.1, 0.2]}) == "higher"
-    assert effect({"interval": [-0.1, 0.2]}) == "undecided"
+    assert effect({"interval": [-0.2, -0.1], "n_groups": 5}) == "lower"
+    assert effect({"interval": [0.1, 0.2], "n_groups": 10}) == "higher"
+    for undecided in ([-0.1, 0.2], [0.0004, 0.2], [0.0, 0.0]):
+        assert effect({"interval": undecided, "n_groups": 10}) == "undecided"
+    assert effect({"interval": [0.1, 0.2], "n_groups": 4}) == "undecided"
     assert in_words({"mean": 1.33249, "interval": [1.2, -0.5]}, 2) == "1.33 [1.20, -0.50]"
 
 
 def test_growth_is_compared_with_growth_in_proportion():
     steps, groups = np.arange(1, 6), np.arange(4)
     for exponent, sign in ((0.5, -1), (1, 0), (2, 1)):
-        growth = error_growth(np.tile(0.1 * steps**exponent, (4, 1)), groups, seed=0)
+        growth = error_growth(np.tile(0.1 * steps**exponent, (2, 4, 1)), groups, seed=0)
         assert growth["first"] == pytest.approx(0.1)
         assert growth["last"] == pytest.approx(0.1 * 5**exponent)
         assert np.sign(np.round(growth["excess"]["mean"], 12)) == sign
@@ -150,6 +164,36 @@ def test_what_can_be_stacked_is_trained_together_as_alone(windows, step, kind):
         fit(model, *data, seed=seed, **TRAINING)
         for mine, its in zip(stacked.parameters(), model.parameters(), strict=True):
             torch.testing.assert_close(mine, its, rtol=1e-8, atol=1e-9)
+
+
+def test_a_ratio_of_means_has_the_interval_of_resampled_videos():
+    """Exactly proportional errors have no interval; others the quantiles of a plain loop."""
+    rng, groups = np.random.default_rng(0), np.array([0, 0, 1, 2, 2, 2, 3])
+    first, second = rng.uniform(1, 2, 7), rng.uniform(1, 2, 7)
+    exact = ratio_of_means(1.9 * second, second, groups, seed=3)
+    np.testing.assert_allclose([exact["mean"], *exact["interval"]], 1.9)
+    drawn = np.random.default_rng(3).integers(4, size=(2000, 4))
+    ratios = []
+    for draw in drawn:
+        rows = np.concatenate([np.flatnonzero(groups == group) for group in draw])
+        ratios.append(first[rows].sum() / second[rows].sum())
+    found = ratio_of_means(first, second, groups, seed=3)
+    np.testing.assert_allclose(found["interval"], np.quantile(ratios, [0.025, 0.975]))
+
+
+def test_arms_of_other_seeds_are_not_mixed_up_where_seeds_are_trained_together(
+    tmp_path, windows, monkeypatch
+):
+    """As on a GPU: the second call must not find the first one's states."""
+    monkeypatch.setattr("hjepa_utils.training.can_stack", lambda model: True)
+    monkeypatch.setattr("torch.Tensor.is_cuda", True)
+    monkeypatch.setattr(
+        "hjepa_utils.training.fit_seeds", lambda *args, checkpoint, **rest: calls.append(checkpoint)
+    )
+    calls, experiment = [], Experiment(range(2), tmp_path, TRAINING)
+    for seeds in ([0], [1], [0, 1]):
+        experiment.train({"MLP": builders()["MLP"]}, windows, "data", seeds=seeds)
+    assert len(set(calls)) == 3
 
 
 def test_what_cannot_be_stacked_is_known():

@@ -28,10 +28,11 @@ def test_a_linear_latent_is_read_without_error(states):
     fitted, others = states[:12], states[12:]
     z = latents_of(states, states)
     probe = StateProbe(z[:12].reshape(-1, 9), fitted.reshape(-1, 2, 4))
-    errors = probe.errors(z[12:], others)
-    assert {name: values.shape for name, values in errors.items()} == dict.fromkeys(errors, (4, 15))
+    errors = probe.errors(z[None, 12:], others)
+    shapes = dict.fromkeys(errors, (1, 4, 15)) | {"largest energy drift": (1, 4, 1)}
+    assert {name: values.shape for name, values in errors.items()} == shapes
     assert errors["position"].max() < 0.1 and errors["velocity"].max() < 0.1
-    assert errors["energy"].max() < 1e-3 and (errors["energy"][:, 0] == 0).all()
+    assert errors["energy"].max() < 1e-3 and errors["largest energy drift"].max() < 2e-3
 
 
 def test_errors_are_in_pixels_and_in_units_of_the_energys_spread(states):
@@ -39,11 +40,14 @@ def test_errors_are_in_pixels_and_in_units_of_the_energys_spread(states):
     probe = StateProbe(z[:12].reshape(-1, 9), states[:12].reshape(-1, 2, 4))
     shifted, faster = states[12:].copy(), states[12:].copy()
     shifted[..., 0] += 10  # x of both balls, so two of four coordinates
-    np.testing.assert_allclose(probe.errors(z[12:], shifted)["position"], 10 / np.sqrt(2), atol=0.1)
+    np.testing.assert_allclose(probe.errors(z[None, 12:], shifted)["position"], 10 / np.sqrt(2), atol=0.1)
     faster[:, 1:, :, 2:] *= 2
     change = 3 * kinetic_energy(states[12:, 1:]) / kinetic_energy(states[:12]).std()
-    read = probe.errors(latents_of(faster, states), faster)["energy"][:, 1:]
-    np.testing.assert_allclose(read, change, rtol=1e-3)
+    two = np.stack([latents_of(faster, states)] * 2)
+    read = probe.errors(two, states[12:])
+    np.testing.assert_allclose(read["energy"][1, :, 1:], change, rtol=1e-3)
+    np.testing.assert_allclose(read["energy drift"][0, :, 1:], change, rtol=1e-3)
+    np.testing.assert_allclose(read["largest energy drift"][0, :, 0], change.max(axis=1), rtol=1e-3)
 
 
 def test_contacts_and_walls_of_a_path_drawn_by_hand():

@@ -4,8 +4,9 @@ import json
 import re
 import shutil
 
+from hjepa_utils.claims import claims_table, ledger
 from hjepa_utils.notebooks import find_notebooks
-from hjepa_utils.report import cost_cell, refresh_readme, results_table, timing_table
+from hjepa_utils.report import controls_table, cost_cell, refresh_readme, results_table, timing_table
 from hjepa_utils.run import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -13,13 +14,21 @@ README = (ROOT / "README.md").read_text()
 
 def test_the_tables_are_those_of_results_json():
     saved = json.loads((ROOT / "figures" / "results.json").read_text())
-    for table in (results_table, timing_table):
+    for table in (results_table, timing_table, controls_table):
         assert table(saved) in README
+
+
+def test_the_ledger_is_that_of_claims_json_which_follows_from_results_json():
+    saved, claims = (
+        json.loads((ROOT / "figures" / name).read_text()) for name in ("results.json", "claims.json")
+    )
+    assert claims_table(claims) in README
+    assert claims == {"run": saved["run"], "claims": ledger(saved)}
 
 
 def test_refreshing_it_from_the_same_results_changes_nothing(tmp_path):
     (tmp_path / "figures").mkdir()
-    for file in ("README.md", "figures/results.json"):
+    for file in ("README.md", "figures/results.json", "figures/claims.json"):
         shutil.copy(ROOT / file, tmp_path / file)
     refresh_readme(tmp_path)
     assert (tmp_path / "README.md").read_text() == README
