@@ -6,7 +6,14 @@ import shutil
 
 from hjepa_utils.claims import claims_table, ledger
 from hjepa_utils.notebooks import find_notebooks
-from hjepa_utils.report import controls_table, cost_cell, refresh_readme, results_table, timing_table
+from hjepa_utils.report import (
+    controls_table,
+    cost_cell,
+    refresh_readme,
+    results_table,
+    timing_table,
+    true_state_table,
+)
 from hjepa_utils.run import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -14,7 +21,7 @@ README = (ROOT / "README.md").read_text()
 
 def test_the_tables_are_those_of_results_json():
     saved = json.loads((ROOT / "figures" / "results.json").read_text())
-    for table in (results_table, timing_table, controls_table):
+    for table in (results_table, timing_table, controls_table, true_state_table):
         assert table(saved) in README
 
 
