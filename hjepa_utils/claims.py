@@ -174,8 +174,8 @@ def _data_of_4(saved):
 
 
 def _sign(summary, wanted=1):
-    """Confirmed if the interval lies above 0 (`wanted=-1`: below), refuted if on the other side."""
-    low, high = sorted(wanted * bound for bound in summary["interval"])
+    """Confirmed if the interval, to 3 digits, lies above 0 (`wanted=-1`: below), refuted if beyond 0."""
+    low, high = sorted(wanted * round(bound, 3) for bound in summary["interval"])
     return CONFIRMED if low > 0 else REFUTED if high < 0 else OPEN
 
 
