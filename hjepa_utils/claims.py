@@ -123,6 +123,16 @@ def _about_energy(saved):
     published = "MSE 0.087 → 0.102, drift 0.146 → 0.010"
     yield Claim("prediction–conservation trade-off", "5.5", published, here, 4, _data_of_4(saved), verdict)
 
+    drifts = results["08_controls"]["true_energy"]["largest energy drift"]
+    hnn, mlp, truth = (drifts[name] for name in ("HNN", "Baseline MLP", "true latents"))
+    here = (
+        f"largest drift of the balls' kinetic energy, read by a probe, in units of its spread: HNN "
+        f"{in_words(hnn, 1)}, MLP {in_words(mlp, 1)}, true latents {in_words(truth, 1)}"
+    )
+    better, worse = hnn["interval"][1] < mlp["interval"][0], hnn["interval"][0] > mlp["interval"][1]
+    verdict = CONFIRMED if better else REFUTED if worse else OPEN
+    yield Claim("physically consistent dynamics", "7", "not measured", here, 8, data, verdict)
+
 
 def _about_the_rest(saved):
     steps, data = saved["results"]["07_symplecticity"], _data(saved)

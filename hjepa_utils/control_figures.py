@@ -31,13 +31,13 @@ def plot_energy_error(curves, horizon=None):
     """{step: largest |ΔH| so far, in units of H's spread, (n + 1)} against the number of steps, log–log."""
     figure, axes = plt.subplots(figsize=(7.5, 4.2))
     for (name, values), dash in zip(curves.items(), cycle(_DASHES), strict=False):
-        values = np.asarray(values)
+        values = np.minimum(values, 1e6)  # forward Euler has no end
         t = np.unique(np.geomspace(1, len(values) - 1, 200).astype(int))
         axes.loglog(t, values[t], color=ARM_COLOURS[name], ls=dash, lw=1.8, label=name)
     if horizon:
         axes.axvspan(1, horizon, color="0.9", zorder=0, label="training horizon")
     axes.axhline(1, color="0.35", lw=1)
-    axes.set_ylim(None, min(axes.get_ylim()[1], 1e4))  # forward Euler has no end
+    axes.set_ylim(None, min(axes.get_ylim()[1], 1e4))
     axes.set(xlabel="steps", ylabel="largest |ΔH| so far / std of H")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return figure
@@ -122,6 +122,6 @@ def plot_places(places, shares, errors, touched):
             enough = np.flatnonzero(mask.sum(axis=0) >= 10)
             means = [errors[arm].mean(axis=0)[mask[:, t], t].mean() for t in enough]
             right.plot(enough + 1, means, dash, color=ARM_COLOURS[arm])
-    right.set(xlabel="step t (4 frames each); dashed: before any contact, solid: after")
+    right.set(xlabel="step t (4 frames each)", title="dashed: before any contact, solid: after")
     figure.legend(*left.get_legend_handles_labels(), loc="outside right center", frameon=False)
     return figure

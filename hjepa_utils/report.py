@@ -89,8 +89,10 @@ def true_state_table(saved):
     for arm, score in results["limits"].items():
         cells = (in_words(score, 2), f"{results['limits_training_errors'][arm]:.2f}", difference(score))
         lines.append(f"| {arm} | {' | '.join(cells)} |")
+    fourier = results["fourier"]["HNN, Fourier features"]["difference"]
     lines += [
         "",
+        f"HNN with Fourier features − residual MLP: {in_words(fourier, 2)}. "
         f"As above, {results['n_seeds']} seeds on the true state, {results['n_seeds_other']} for the mixed "
         "state and the second table, whose rows but the first three have width 256. Errors on training "
         "windows are means over all of them, with nothing to resample.",
