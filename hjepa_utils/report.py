@@ -66,7 +66,7 @@ def controls_table(saved):
     lines += [
         "",
         f"MSE per standardised dimension on test videos, encoder `{results['encoder']}`, means over "
-        f"{results['n_seeds']} seeds ({results['n_seeds_other']} in the second and third table), brackets "
+        f"{results['n_seeds']} seeds ({results['n_seeds_other']} in the third table), brackets "
         "are 95 % intervals over videos, differences paired. Linear extrapolation alone also sees the "
         "embedding before the first.",
     ]
