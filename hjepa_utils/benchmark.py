@@ -19,7 +19,7 @@ from .compiled import compile_rollouts
 from .dynamics import BaselineMLP, HamiltonianDynamics
 from .encoder import Encoder, normalise, resize_frames
 from .hamiltonian import HNN, Hamiltonian, SeparableHNN
-from .integrators import euler_step
+from .integrators import euler_step, velocity
 from .run import seeded
 from .seeds import Stacked
 from .training import rollout_loss
@@ -68,8 +68,7 @@ class Solver(nn.Module):
         self.hnn, self.method = hnn, method
 
     def field(self, t, z):
-        dh_dq, dh_dp = self.hnn.gradient(z).chunk(2, dim=-1)
-        return torch.cat([dh_dp, -dh_dq], dim=-1)
+        return velocity(self.hnn, z)
 
     def rollout(self, z0, n_steps):
         times = torch.arange(n_steps + 1, device=z0.device, dtype=z0.dtype)
