@@ -76,6 +76,14 @@ def test_the_losses_are_those_of_a_plain_loop():
     )
 
 
+def test_all_losses_are_on_the_device_of_the_windows():
+    """On a GPU they are stacked, and one on the CPU among them stops the training."""
+    windows = torch.zeros(3, 4, 8, device="meta")
+    for model in (Persistence(), HamiltonianDynamics(HNN(8, (8, 8))).to("meta")):
+        losses = rollout_loss(model, windows, 0.5)
+        assert {loss.device.type for loss in losses} == {"meta"}
+
+
 def test_a_model_without_energy_has_no_energy_loss():
     windows = oscillators(4)
     losses = rollout_loss(Persistence(), windows, 0.7)
