@@ -2,6 +2,7 @@
 
 import hashlib
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,7 +105,10 @@ def random_encoder(encoder, *, seed):
 
 
 def find_videos(folder):
-    """The videos of a folder, sorted by name. `FileNotFoundError` for a missing folder or an empty one."""
+    """The videos of a folder, sorted by name. `FileNotFoundError` for a missing folder or an empty one.
+
+    `ValueError` for two of one name but for their endings: latents are kept by that name.
+    """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}: name a folder of videos")
@@ -113,6 +117,10 @@ def find_videos(folder):
     )
     if not videos:
         raise FileNotFoundError(f"no videos in {folder}: looked for {', '.join(VIDEO_SUFFIXES)}")
+    for stem, n_videos in Counter(video.stem for video in videos).items():
+        if n_videos > 1:
+            names = " and ".join(video.name for video in videos if video.stem == stem)
+            raise ValueError(f"{names} would become the same {stem}.safetensors: rename all but one")
     return videos
 
 

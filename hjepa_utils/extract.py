@@ -59,12 +59,8 @@ def this_process():
 
 
 def share_out(folder, process):
-    """This process's videos of a folder. `ValueError` if two of the folder would become one file."""
+    """This process's videos of a folder; raises what `find_videos` does."""
     videos = find_videos(folder)
-    for stem, n_videos in Counter(video.stem for video in videos).items():
-        if n_videos > 1:
-            names = " and ".join(video.name for video in videos if video.stem == stem)
-            raise ValueError(f"{names} would become the same {stem}.safetensors: rename all but one")
     # The largest first, dealt out in turn: similar shares without a word between the processes.
     videos.sort(key=lambda video: video.stat().st_size if video.is_file() else 0, reverse=True)
     return videos[process.index :: process.count]
@@ -107,7 +103,7 @@ def write_latents(path, blocks, latent_dim, manifest, video):
     """Write blocks of float32 (k, D) as they come: safetensors with key "latents" and the manifest.
 
     The file appears under its name when it is complete. Returns None, or the exception that came in
-    place of a block; then there is no file.
+    place of a block, or of reading the video again for its hash; then there is no file.
     """
     unfinished = path.with_name(f".unfinished-{path.name}")  # a kill leaves it, a rerun writes over it
     manifest = manifest | {"video": video.name, "video_sha256": "0" * 64, "latents_sha256": "0" * 64}
@@ -123,7 +119,11 @@ def write_latents(path, blocks, latent_dim, manifest, video):
             digest.update(content)
             file.write(content)
             n_clips += len(block)
-        manifest |= {"video_sha256": file_hash(video), "latents_sha256": digest.hexdigest()}
+        try:
+            manifest |= {"video_sha256": file_hash(video), "latents_sha256": digest.hexdigest()}
+        except OSError as error:  # the video has gone meanwhile
+            unfinished.unlink()
+            return error
         file.seek(0)
         file.write(_header(n_clips, latent_dim, manifest, room))
     unfinished.replace(path)

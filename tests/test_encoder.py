@@ -361,3 +361,6 @@ def test_videos_of_a_folder_are_found_by_name(tmp_path):
         find_videos(tmp_path / "elsewhere")
     with pytest.raises(FileNotFoundError, match="no videos in"):
         find_videos(EMBEDDED)
+    (tmp_path / "a.mov").touch()
+    with pytest.raises(ValueError, match=r"a\.mov and a\.webm would become the same a\.safetensors"):
+        find_videos(tmp_path)

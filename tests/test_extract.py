@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from hjepa_utils import encode_video, load_encoder, load_latents, write_video
-from hjepa_utils.extract import main
+from hjepa_utils.extract import main, write_latents
 
 LENGTHS = {"a": 40, "b": 150, "c": 16, "d": 83}  # frames
 
@@ -179,6 +179,13 @@ def test_folders_that_are_not_there_or_cannot_be_written_are_named(folder, capsy
     (folder / "file").touch()
     assert main([str(folder / "videos"), str(folder / "file")]) == 1
     assert f"error: cannot write to {folder / 'file'}" in capsys.readouterr().err
+
+
+def test_a_video_that_vanishes_is_told_and_leaves_no_file(tmp_path):
+    blocks, video = [torch.zeros(2, 4)], tmp_path / "gone.mp4"
+    error = write_latents(tmp_path / "gone.safetensors", blocks, 4, {}, video)
+    assert isinstance(error, FileNotFoundError) and "gone.mp4" in str(error)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_after_a_full_disk_a_rerun_finishes(finished, folder, capsys):
