@@ -41,7 +41,7 @@ def _compiled(function, fallback, mode):
             with _quiet():
                 result = chosen(z0, n_steps)
             # A CUDA graph writes its next results into the same memory.
-            return result.clone() if isinstance(result, torch.Tensor) else result
+            return result.clone() if isinstance(result, torch.Tensor) else tuple(r.clone() for r in result)
         except Exception as error:
             result = fallback(z0, n_steps)  # raises what is wrong with the input itself
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
