@@ -147,7 +147,10 @@ class Run:
         path = self.scale_folder / notebook / "manifest.json"
         if not path.is_file():
             wanted = f"SCALE = {self.scale!r}, SEED = {self.seed}"
-            raise ArtifactError(f"{path} is missing: run notebook {notebook} first ({wanted})")
+            raise ArtifactError(
+                f"{path} is missing: run notebook {notebook} first ({wanted}), "
+                "or set HJEPA_ARTIFACTS to the folder in which it was run"
+            )
         manifest = read_json(path)
         if not isinstance(manifest, dict) or not manifest.keys() >= _MANIFEST_KEYS:
             raise ArtifactError(f"{path} is damaged: delete its folder and run its notebook again")

@@ -137,8 +137,9 @@ def convergence_order(step, hamiltonian, z, seconds, counts=(8, 16, 32, 64)):
 
 
 def step_properties(step, hamiltonian, points, dt):
-    """All of the above for one step, medians over the points (n, D), float64: {name: float}.
+    """All of the above for one step and points (n, D), float64: {name: float}.
 
+    Defects are medians over the points, forward–back is a mean, the order one slope for all.
     Tao's step has the defects of its doubled space.
     """
     copies = 2 if step is tao_step else 1
