@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .evaluation import energy_drift, rollout_errors, summarise
+from .evaluation import energy_drift, percentile_levels, rollout_errors, summarise
 from .run import seeded
 from .training import fit_arm
 
@@ -105,13 +105,13 @@ def compare_arms(values, reference, groups, *, seed):
     return compared
 
 
-def ratio_of_means(first, second, groups, *, seed, n_resamples=2000):
+def ratio_of_means(first, second, groups, *, seed, n_resamples=10_000):
     """Mean of one (n_windows) over the mean of another, with its 95 % interval over groups."""
     _, index = np.unique(groups, return_inverse=True)
     sums = np.stack([np.bincount(index, weights=values) for values in (first, second)])
     drawn = np.random.default_rng(seed).integers(sums.shape[1], size=(n_resamples, sums.shape[1]))
     top, bottom = sums[:, drawn].sum(axis=-1)
-    interval = np.quantile(top / bottom, [0.025, 0.975]).tolist()
+    interval = np.quantile(top / bottom, percentile_levels(sums.shape[1])).tolist()
     return {"mean": float(np.mean(first) / np.mean(second)), "interval": interval}
 
 
