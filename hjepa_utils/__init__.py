@@ -28,8 +28,8 @@ _HOME = {
         "summarise",
     ),
     "symplecticity": (
-        "RandomEnergy", "convergence_order", "energy_error", "forward_back_error", "step_jacobian",
-        "step_properties", "symplectic_defect",
+        "RandomEnergy", "convergence_order", "energy_error", "forward_back_error", "isotropy_defect",
+        "step_jacobian", "step_properties", "symplectic_defect",
     ),
     "arms": (
         "Experiment", "arm_distances", "arm_drifts", "arm_errors", "arm_rollouts", "arms_table",

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch.func import jacrev
 
-from .hamiltonian import Hamiltonian
+from .hamiltonian import Hamiltonian, even_dim
 from .integrators import (
     implicit_half_kick,
     implicit_midpoint_step,
@@ -134,6 +134,19 @@ def convergence_order(step, hamiltonian, z, seconds, counts=(8, 16, 32, 64)):
         return None
     x, y = -torch.tensor(counts, dtype=torch.float64).log()[seen], errors.log()[seen]
     return (((x - x.mean()) * y).sum() / (x - x.mean()).square().sum()).item()
+
+
+def isotropy_defect(latents):
+    """tr(C J C Jᵀ) / tr(C²) with the covariance C of latents (…, D): how much q and p pair what varies.
+
+    0: the latents fill an isotropic subspace, on which the symplectic form vanishes. There any field
+    is that of some H (constant on it, free off it), so Hamilton's equations forbid nothing.
+    1: every principal direction varies as much as its conjugate.
+    """
+    covariance = torch.cov(latents.detach().flatten(0, -2).double().cpu().T)
+    form = symplectic_form(even_dim(len(covariance)))
+    paired = form @ covariance @ form.T
+    return ((covariance * paired).sum() / covariance.square().sum()).item()
 
 
 def step_properties(step, hamiltonian, points, dt):

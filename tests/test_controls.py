@@ -30,6 +30,7 @@ from hjepa_utils.controls import (
     fourier_features,
     n_parameters,
     paper_arms,
+    principal_directions,
 )
 
 COMBINATIONS = [  # a network and a step; only the first two share the products of the rollout
@@ -312,6 +313,15 @@ def test_extrapolation_goes_on_with_the_last_difference():
     assert errors[:, 1:].max() < 1e-20
     stays = (slope[:, 0] ** 2).mean(dim=-1, keepdim=True) * torch.arange(1, 6) ** 2
     np.testing.assert_allclose(errors[:, 0], stays.numpy(), rtol=1e-12)
+
+
+def test_the_principal_directions_are_numpys_singular_vectors_in_order():
+    latents = points(6, 5, 8) * torch.arange(8, 0, -1)
+    found = principal_directions(latents)
+    assert found.dtype == torch.float64
+    assert principal_directions(latents.float()).dtype == torch.float32
+    _, _, directions = np.linalg.svd(latents.reshape(-1, 8).numpy())
+    np.testing.assert_allclose(np.abs(directions @ found.numpy()), np.eye(8), atol=1e-12)
 
 
 def test_the_floors_and_the_papers_arms_are_what_they_are_called():

@@ -14,6 +14,7 @@ from hjepa_utils import (
     euler_step,
     forward_back_error,
     implicit_midpoint_step,
+    isotropy_defect,
     leapfrog_step,
     rk4_step,
     rollout,
@@ -208,3 +209,24 @@ def test_the_order_is_the_slope_of_the_errors_against_a_closed_form():
     expected = (logs[0] - logs[2]) / math.log(4)  # of three equally spaced, the middle one has no say
     found = convergence_order(euler_step, Oscillator(), torch.tensor([0.8, 0.1]).double(), 2.0, counts)
     assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_isotropy_defect_is_0_on_a_lagrangian_subspace_and_1_for_equal_conjugates():
+    """p = S q with a symmetric S is Lagrangian; white latents vary as much along every conjugate."""
+    q, s = torch.randn(500, 3, dtype=torch.float64, generator=torch.manual_seed(0)), points(3, 3)
+    assert isotropy_defect(torch.cat([q, q @ (s + s.T)], dim=1).reshape(10, 50, 6)) == pytest.approx(
+        0, abs=1e-12
+    )
+    white = torch.cat([q, torch.randn(500, 3, dtype=torch.float64)], dim=1)
+    white = torch.linalg.qr(white - white.mean(dim=0)).Q
+    assert isotropy_defect(white) == pytest.approx(1)
+
+
+def test_the_isotropy_defect_of_a_plane_is_the_square_of_the_form_on_it():
+    """C = a aᵀ + b bᵀ gives tr(C J C Jᵀ) / tr(C²) = (aᵀJb)²."""
+    a, b = torch.linalg.qr(points(8, 2)).Q.T
+    x, y = torch.tensor([1.0, -1, 0, 0]).double(), torch.tensor([0.0, 0, 1, -1]).double()
+    plane = x[:, None] * a + y[:, None] * b
+    assert isotropy_defect(plane) == pytest.approx((a @ symplectic_form(8) @ b).item() ** 2)
+    with pytest.raises(ValueError, match="even"):
+        isotropy_defect(plane[:, :7])
