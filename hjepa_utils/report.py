@@ -14,6 +14,11 @@ PUBLISHED = {  # the paper's tables 2 and 3: MSE in raw latent units, drift in u
     "HNN (Euler)": ("0.114 ± 0.050", "0.012 ± 0.008"),
     "Baseline MLP": ("0.196 ± 0.058", "0.327 ± 0.244"),
 }
+MIXTURES = {  # notebook 9's coordinates, and what the README calls them
+    "true state": "true state",
+    "mixed state": "mixed into 64 dimensions",
+    "mixed, q and p apart": "mixed, q and p apart",
+}
 _MARKED = r"(<!-- {0} -->\n).*?(<!-- end of {0} -->)"
 
 
@@ -31,6 +36,9 @@ def results_table(saved):
     for floor in ablations["floors"]:
         score = results["03_train_hnn"]["models"][floor]
         lines.append(f"| {floor} | {mse_and_std(score)} | {interval(score)} | – | – | – |")
+    training = {arm: score["training_mse"] for arm, score in ablations["arms"].items()}
+    training |= {"training mean": ablations["floors_training_mse"]["training mean"]}
+    on_training_windows = ", ".join(f"{arm} {mse:.2f}" for arm, mse in training.items())
     ratio = results["08_controls"]["mlp_over_hnn"]
     seeds = f"{ablations['n_seeds']} seeds" if ablations["n_seeds"] > 1 else "one seed"
     lines += [
@@ -41,7 +49,7 @@ def results_table(saved):
         "test windows; the paper's are in raw units of another encoder and cannot be compared with ours, "
         "only their order can. "
         f"The MLP's error over the HNN's, {results['08_controls']['n_seeds']} seeds each: "
-        f"{in_words(ratio, 2)} (the paper: 1.9).",
+        f"{in_words(ratio, 2)} (the paper: 1.9). On the training windows: {on_training_windows}.",
     ]
     return "\n".join(lines)
 
@@ -55,10 +63,15 @@ def controls_table(saved):
         scores = [of[arm] for of in (short, long) if arm in of]
         cells = [text for score in scores for text in (in_words(score, 2), difference(score))]
         lines.append(f"| {arm} | {' | '.join(cells + ['–'] * (4 - len(cells)))} |")
-    lines += ["", "| q and p of the HNN are | 15 steps | − first and second half |", "|---|---|---|"]
+    lines += [
+        "",
+        "| q and p of the HNN are | isotropy defect | 15 steps | − first and second half |",
+        "|---|---|---|---|",
+    ]
     names = {"HNN": "first and second half of z (the paper)"}
     for arm, score in results["partition"].items():
-        lines.append(f"| {names.get(arm, arm)} | {in_words(score, 2)} | {difference(score)} |")
+        cells = (f"{results['isotropy_defect'][arm]:.2g}", in_words(score, 2), difference(score))
+        lines.append(f"| {names.get(arm, arm)} | {' | '.join(cells)} |")
     lines += ["", "| split | HNN | Baseline MLP | MLP − HNN |", "|---|---|---|---|"]
     for split, scores in results["leak"].items():
         hnn, mlp = scores["HNN"], scores["Baseline MLP"]
@@ -66,9 +79,9 @@ def controls_table(saved):
     lines += [
         "",
         f"MSE per standardised dimension on test videos, encoder `{results['encoder']}`, means over "
-        f"{results['n_seeds']} seeds ({results['n_seeds_other']} in the third table), brackets "
-        "are 95 % intervals over videos, differences paired. Linear extrapolation alone also sees the "
-        "embedding before the first.",
+        f"{results['n_seeds']} seeds, brackets are 95 % intervals over videos, differences paired. Linear "
+        "extrapolation alone also sees the embedding before the first. *PCA, alternating*: principal "
+        "components in turn as q and p. *Isotropy defect*: tr(C J C Jᵀ) / tr(C²) with the covariance C of z.",
     ]
     return "\n".join(lines)
 
@@ -76,10 +89,11 @@ def controls_table(saved):
 def true_state_table(saved):
     """Markdown of notebook 9: the arms on the true state, and what limits the Hamiltonian network."""
     results = saved["results"]["09_true_state"]
-    natural, mixed = (results["compared"][name] for name in ("true state", "mixed state"))
-    lines = ["| model | true state | on training windows | mixed into 64 dimensions |", "|---|---|---|---|"]
-    for arm, score in natural.items():
-        cells = (in_words(score, 2), f"{results['training_errors'][arm]:.2f}", in_words(mixed[arm], 2))
+    compared = [results["compared"][name] for name in MIXTURES]
+    lines = [f"| model | {' | '.join(MIXTURES.values())} | on training windows |", "|---|---|---|---|---|"]
+    for arm in compared[0]:
+        cells = [in_words(scores[arm], 2) for scores in compared]
+        cells.append(f"{results['training_errors'][arm]:.2f}")
         lines.append(f"| {arm} | {' | '.join(cells)} |")
     lines += [
         "",
@@ -89,13 +103,17 @@ def true_state_table(saved):
     for arm, score in results["limits"].items():
         cells = (in_words(score, 2), f"{results['limits_training_errors'][arm]:.2f}", difference(score))
         lines.append(f"| {arm} | {' | '.join(cells)} |")
+    defects = ", ".join(f"{results['isotropy_defect'][name]:.2f}" for name in MIXTURES)
+    of_hnn = results["hnn_by_coordinates"]
+    changes = "; ".join(f"{name} {difference(of_hnn[name])}" for name in list(MIXTURES)[1:])
     fourier = results["fourier"]["HNN, Fourier features"]["difference"]
     lines += [
         "",
         f"HNN with Fourier features − residual MLP: {in_words(fourier, 2)}. "
-        f"As above, {results['n_seeds']} seeds on the true state, {results['n_seeds_other']} for the mixed "
-        "state and the second table, whose rows but the first three have width 256. Errors on training "
-        "windows are means over all of them, with nothing to resample.",
+        f"The HNN's error − that on the true state: {changes}. "
+        f"Isotropy defects of the three coordinates: {defects}. As above, {results['n_seeds']} seeds. Rows "
+        "without a width have 256. Errors on training windows, of the true state, are means over all of "
+        "them, with nothing to resample.",
     ]
     return "\n".join(lines)
 

@@ -171,6 +171,20 @@ def test_accuracy_on_the_papers_latents_is_not_testable_on_others():
     assert all(row["on V-JEPA 2"] == row["verdict"] for row in ledger(saved))
 
 
+def test_times_on_a_cpu_decide_nothing_about_the_papers():
+    saved = as_the_paper_says()
+    saved["run"]["hardware"] = "CPU, 2 threads"
+    cost = ledger(saved)[-1]
+    assert (cost["verdict"], cost["on V-JEPA 2"]) == ("confirmed", "not decided")
+
+
+def test_an_energy_that_overflowed_is_not_bounded():
+    saved = as_the_paper_says()
+    saved["results"]["07_symplecticity"]["trained_weights_energy"]["leapfrog"]["10000"] = None
+    row = next(row for row in ledger(saved) if row["claim"] == "the drift of H stays bounded")
+    assert row["verdict"] == "refuted" and "inf over 10,000" in row["here"]
+
+
 def test_the_json_has_the_run_and_the_table_has_every_row(tmp_path):
     saved = as_the_paper_says()
     (tmp_path / "results.json").write_text(json.dumps(saved))
