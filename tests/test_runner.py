@@ -185,8 +185,9 @@ def test_unwritable_artifacts_are_one_sentence(project, capsys):
 @pytest.mark.parametrize("delay", [0, 4], ids=["while starting", "while running"])
 def test_ctrl_c_ends_the_kernel_without_a_traceback(project, delay):
     add(project, "01_first", "import time\ntime.sleep(100)")
-    command = "import sys, pathlib, hjepa_utils.notebooks as n; n.ROOT = pathlib.Path(sys.argv[1]); "
-    command += "sys.exit(n.main(['run']))"
+    command = "import signal, sys, pathlib, hjepa_utils.notebooks as n; n.ROOT = pathlib.Path(sys.argv[1]); "
+    # A shell starts what it puts into the background, as some CI does, with Ctrl-C ignored.
+    command += "signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(n.main(['run']))"
     runner = subprocess.Popen([sys.executable, "-c", command, project], cwd=ROOT, stderr=subprocess.PIPE)
     executed = project / "artifacts" / "quick" / "executed"
     kernels, deadline = [], time.monotonic() + 120
