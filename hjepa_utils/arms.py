@@ -153,8 +153,8 @@ def in_words(summary, digits=3):
 def effect(difference):
     """What a difference says: "lower" or "higher" if its interval, to 3 digits, leaves out 0.
 
-    Else "undecided"; also with fewer than five groups, too few to resample.
+    Else "undecided"; also with fewer than six groups, whose intervals cannot cover 95 %.
     """
     low, high = (round(bound, 3) for bound in difference["interval"])
-    decided = difference["n_groups"] >= 5
+    decided = difference["n_groups"] >= 6
     return "lower" if decided and high < 0 else "higher" if decided and low > 0 else "undecided"

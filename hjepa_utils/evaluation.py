@@ -37,8 +37,8 @@ def percentile_levels(n_groups):
     """The quantiles (low, high) of bootstrapped means that are a 95 % interval for so few groups.
 
     The plain 2.5 % and 97.5 % are those of a known spread and of many groups: with 10 they cover 90 %.
-    These make the interval of symmetric data Student's t (the expanded percentile interval:
-    Hesterberg 2014, arXiv:1411.5279).
+    These make the interval Student's t where the means are normal (the expanded percentile interval:
+    Hesterberg 2014, arXiv:1411.5279). Skewed data are covered less, and fewer than 6 groups never 95 %.
     """
     freedom = max(n_groups - 1, 1)
     low = norm.cdf(-np.sqrt(n_groups / freedom) * t.ppf(0.975, freedom))

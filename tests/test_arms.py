@@ -133,11 +133,11 @@ def test_differences_are_paired_and_intervals_over_videos():
 
 
 def test_an_effect_is_what_the_interval_leaves():
-    assert effect({"interval": [-0.2, -0.1], "n_groups": 5}) == "lower"
+    assert effect({"interval": [-0.2, -0.1], "n_groups": 6}) == "lower"
     assert effect({"interval": [0.1, 0.2], "n_groups": 10}) == "higher"
     for undecided in ([-0.1, 0.2], [0.0004, 0.2], [0.0, 0.0]):
         assert effect({"interval": undecided, "n_groups": 10}) == "undecided"
-    assert effect({"interval": [0.1, 0.2], "n_groups": 4}) == "undecided"
+    assert effect({"interval": [0.1, 0.2], "n_groups": 5}) == "undecided"
     assert in_words({"mean": 1.33249, "interval": [1.2, -0.5]}, 2) == "1.33 [1.20, -0.50]"
 
 
