@@ -139,9 +139,10 @@ def convergence_order(step, hamiltonian, z, seconds, counts=(8, 16, 32, 64)):
 def isotropy_defect(latents):
     """tr(C J C Jᵀ) / tr(C²) with the covariance C of latents (…, D): how much q and p pair what varies.
 
-    0: the latents fill an isotropic subspace, on which the symplectic form vanishes. There any field
-    is that of some H (constant on it, free off it), so Hamilton's equations forbid nothing.
-    1: every principal direction varies as much as its conjugate.
+    0: the latents fill an isotropic subspace, on which the symplectic form vanishes. Any field along
+    it is that of some H (constant on it), so Hamilton's equations forbid no motion within it. 1: every
+    principal direction varies as much as its conjugate. Like an MSE it depends on units: q → c q,
+    p → p / c is canonical and changes it.
     """
     covariance = torch.cov(latents.detach().flatten(0, -2).double().cpu().T)
     form = symplectic_form(even_dim(len(covariance)))
@@ -150,7 +151,7 @@ def isotropy_defect(latents):
 
 
 def step_properties(step, hamiltonian, points, dt):
-    """All of the above for one step and points (n, D), float64: {name: float}.
+    """Defect, way back and order of one step, for points (n, D) in float64: {name: float}.
 
     Defects are medians over the points, forward–back is a mean, the order one slope for all.
     Tao's step has the defects of its doubled space.

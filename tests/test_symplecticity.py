@@ -226,7 +226,7 @@ def test_the_isotropy_defect_of_a_plane_is_the_square_of_the_form_on_it():
     """C = a aᵀ + b bᵀ gives tr(C J C Jᵀ) / tr(C²) = (aᵀJb)²."""
     a, b = torch.linalg.qr(points(8, 2)).Q.T
     x, y = torch.tensor([1.0, -1, 0, 0]).double(), torch.tensor([0.0, 0, 1, -1]).double()
-    plane = x[:, None] * a + y[:, None] * b
+    plane = x[:, None] * a + y[:, None] * b + points(8)  # about a mean that is not 0
     assert isotropy_defect(plane) == pytest.approx((a @ symplectic_form(8) @ b).item() ** 2)
     with pytest.raises(ValueError, match="even"):
         isotropy_defect(plane[:, :7])
