@@ -34,10 +34,8 @@ def rollout_loss(dynamics, windows, energy_weight):
         predicted, energies = dynamics.rollout_with_energy(z0, n_steps)
         energy = (energies - energies[..., :1]).abs().mean(dim=(-2, -1))
     else:
-        predicted, energy = (
-            dynamics.rollout(z0, n_steps),
-            torch.zeros(windows.shape[:-3], device=windows.device),
-        )
+        predicted = dynamics.rollout(z0, n_steps)
+        energy = torch.zeros(windows.shape[:-3], device=windows.device)
     prediction = (predicted - windows)[..., 1:, :].square().mean(dim=(-3, -2, -1))
     return RolloutLoss(prediction + energy_weight * energy.to(prediction), prediction, energy)
 
