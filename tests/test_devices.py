@@ -1,0 +1,80 @@
+"""What is computed on a GPU stays there: traced on fake CUDA tensors, which need none.
+
+A fake tensor has a shape, a dtype and a device, and every operation on two devices is an error.
+Left out is what cannot be traced without numbers: backward passes, and steps that ask whether they
+have converged.
+"""
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from hjepa_utils import (
+    HNN,
+    BaselineMLP,
+    HamiltonianDynamics,
+    Persistence,
+    SeparableHNN,
+    TrainingMean,
+    energy_drift,
+    euler_step,
+    leapfrog_step,
+    rk4_step,
+    rollout_errors,
+    rollout_loss,
+    tao_step,
+)
+from hjepa_utils.controls import GRU, LinearMap, NeuralODE, SubstepDynamics, principal_directions
+from hjepa_utils.seeds import stack
+
+D = 8
+MODELS = {
+    f"{kind.__name__}, {step.__name__}": lambda step=step, kind=kind: HamiltonianDynamics(
+        kind(D, (6, 4)), step
+    )
+    for step in (leapfrog_step, euler_step, rk4_step, tao_step)
+    for kind in (HNN, SeparableHNN)
+} | {
+    "sub-steps": lambda: SubstepDynamics(HNN(D, (6, 4)), 4),
+    "MLP": lambda: BaselineMLP(D, (6,)),
+    "GRU": lambda: GRU(D, 4),
+    "neural ODE": lambda: NeuralODE(D, (6,)),
+    "persistence": Persistence,
+}
+
+
+@pytest.fixture
+def windows():
+    with FakeTensorMode():
+        yield torch.randn(10, 5, D, device="cuda")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_rollouts_losses_and_errors_stay_on_the_gpu(windows, name):
+    with torch.device("cuda"):
+        model = MODELS[name]()
+    assert model.rollout(windows[:, 0], 4).device.type == "cuda"
+    assert all(loss.device.type == "cuda" for loss in rollout_loss(model, windows, 0.5))
+    assert rollout_errors(model, windows).device.type == "cuda"
+    if hasattr(model, "energy"):
+        assert energy_drift(model.energy, windows).device.type == "cuda"
+
+
+@pytest.mark.parametrize("name", ["HNN, leapfrog_step", "SeparableHNN, leapfrog_step", "MLP"])
+def test_stacked_models_stay_on_the_gpu(windows, name):
+    with torch.device("cuda"):
+        stacked = stack([MODELS[name]() for _ in range(3)])
+    losses = rollout_loss(stacked, windows.expand(3, *windows.shape), 0.5)
+    assert [(loss.shape, loss.device.type) for loss in losses] == [((3,), "cuda")] * 3
+
+
+def test_what_is_fitted_on_the_gpu_predicts_there(windows):
+    for predictor in (LinearMap.fitted_to(windows, 4), TrainingMean(windows.mean(dim=(0, 1)))):
+        assert rollout_errors(predictor, windows).device.type == "cuda"
+    assert (windows @ principal_directions(windows)).device.type == "cuda"
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "persistence"])
+def test_a_model_left_behind_is_noticed(windows, name):
+    with pytest.raises(RuntimeError, match="device"):
+        MODELS[name]().rollout(windows[:, 0], 4)
