@@ -24,16 +24,17 @@ _HOME = {
     ),
     "training": ("energy_weight", "fit", "fit_arm", "fit_seeds", "rollout_loss"),
     "evaluation": (
-        "clustered_interval", "energy_drift", "frame_pca", "probe_scores", "ridge_probe", "rollout_errors",
-        "summarise",
+        "clustered_interval", "energy_drift", "frame_pca", "in_words", "median_and_interval",
+        "probe_scores", "ridge_probe", "rollout_errors", "summarise", "to_digits",
     ),
     "symplecticity": (
         "RandomEnergy", "convergence_order", "energy_error", "forward_back_error", "isotropy_defect",
         "step_jacobian", "step_properties", "symplectic_defect",
     ),
     "arms": (
-        "Experiment", "arm_distances", "arm_drifts", "arm_errors", "arm_rollouts", "arms_table",
-        "compare_arms", "effect", "error_growth", "in_words", "ratio_of_means", "training_error",
+        "Experiment", "arm_distances", "arm_drifts", "arm_errors", "arm_rollouts", "arm_summary",
+        "arms_table", "compare_arms", "effect", "error_growth", "long_drift", "ratio_of_means",
+        "training_error",
     ),
     "run": ("check", "seeded", "start_run"),
 }  # fmt: skip

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .evaluation import energy_drift, percentile_levels, rollout_errors, summarise
+from .evaluation import energy_drift, in_words, percentile_levels, rollout_errors, summarise
+from .fixed_point import NotConverged
 from .run import seeded
 from .training import fit_arm
 
@@ -82,27 +83,46 @@ def arm_distances(models, windows, n_steps):
     return ratios.double().cpu().numpy()[..., None]
 
 
-def compare_arms(values, reference, groups, *, seed):
-    """{arm: (n_models, n_windows, n_steps)} → {arm: summary}, means over models and steps.
+def long_drift(models, step, windows, n_steps, *, seed):
+    """`arm_summary` of `arm_drifts` in float64 under a step, from the first window of every test video.
 
-    A summary has "mean", "std" (over windows), "interval" (95 %, resampling whole `groups`, the
-    videos of the windows), "n_groups", "per_seed" (the mean of each model), and, but for the
-    reference, "difference": the same of arm − reference, paired window by window.
+    None where a rollout overflows or an implicit step does not converge. Ten starts at a time, because
+    all states of a rollout are held.
     """
+    firsts = windows.first_of_videos().to(torch.float64)
+    moved = [model.under(step).double() for model in models]
+    parts = [firsts._replace(test=starts) for starts in firsts.test.split(10)]
+    try:
+        drifts = np.concatenate([arm_drifts(moved, part, n_steps) for part in parts], axis=1)
+    except NotConverged:
+        return None
+    return arm_summary(drifts, firsts.test_videos.numpy(), seed=seed) if np.isfinite(drifts).all() else None
 
-    def summary(of_arm):
-        means = of_arm.mean(axis=0)
-        summarised = summarise(means, groups, rng=np.random.default_rng(seed))
-        return summarised | {"n_groups": len(np.unique(groups))}
 
-    means = {arm: np.mean(of_arm, axis=2) for arm, of_arm in values.items()}
-    compared = {}
-    for arm, of_arm in means.items():
-        compared[arm] = summary(of_arm) | {"per_seed": of_arm.mean(axis=1).tolist()}
+def compare_arms(values, reference, groups, *, seed):
+    """{arm: (n_models, n_windows, n_steps)} → {arm: `arm_summary`}, with two more entries.
+
+    "per_seed" is the mean of each model; "difference", which the reference does not have, the summary
+    of arm − reference, paired window by window.
+    """
+    compared, of_reference = {}, values[reference].mean(axis=0, keepdims=True)
+    for arm, of_arm in values.items():
+        compared[arm] = arm_summary(of_arm, groups, seed=seed)
+        compared[arm]["per_seed"] = of_arm.mean(axis=(1, 2)).tolist()
         if arm != reference:
-            difference = of_arm.mean(axis=0, keepdims=True) - means[reference].mean(axis=0)
-            compared[arm]["difference"] = summary(difference)
+            difference = of_arm.mean(axis=0, keepdims=True) - of_reference
+            compared[arm]["difference"] = arm_summary(difference, groups, seed=seed)
     return compared
+
+
+def arm_summary(values, groups, *, seed):
+    """One arm's numbers (n_models, n_windows, n_steps), averaged over models and steps.
+
+    A dict of "mean", "std" (over windows), "interval" (95 %, resampling whole `groups`, the videos of
+    the windows) and "n_groups".
+    """
+    summary = summarise(values.mean(axis=(0, 2)), groups, rng=np.random.default_rng(seed))
+    return summary | {"n_groups": len(np.unique(groups))}
 
 
 def ratio_of_means(first, second, groups, *, seed, n_resamples=10_000):
@@ -116,13 +136,14 @@ def ratio_of_means(first, second, groups, *, seed, n_resamples=10_000):
 
 
 def error_growth(errors, groups, *, seed):
-    """How errors (n_models, n_windows, n_steps) grow: at the first and the last step, and the "excess".
+    """How errors (n_models, n_windows, n_steps) grow: three summaries.
 
-    That is the summary of last − n_steps · first: below 0 the growth is sublinear.
+    Of the "first" step's, the "last" step's, and the "excess", last − n_steps · first: below 0 the
+    growth is sublinear.
     """
-    first, last = errors[..., 0].mean(axis=0), errors[..., -1].mean(axis=0)
-    excess = summarise(last - errors.shape[2] * first, groups, rng=np.random.default_rng(seed))
-    return {"first": float(first.mean()), "last": float(last.mean()), "excess": excess}
+    first, last = errors[..., :1], errors[..., -1:]
+    compared = {"first": first, "last": last, "excess": last - errors.shape[2] * first}
+    return {name: arm_summary(values, groups, seed=seed) for name, values in compared.items()}
 
 
 def arms_table(compared, name="MSE", digits=3):
@@ -139,15 +160,9 @@ def arms_table(compared, name="MSE", digits=3):
     return pd.DataFrame(rows).T
 
 
-def training_error(models, windows):
-    """MSE over the training windows, averaged over the models: an arm that misses these underfits."""
-    return float(arm_errors(models, windows.train).mean())
-
-
-def in_words(summary, digits=3):
-    """1.332 [1.234, 1.440]: a mean and its 95 % interval."""
-    low, high = summary["interval"]
-    return f"{summary['mean']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+def training_error(models, windows, *, seed):
+    """`arm_summary` of the errors over the training windows: an arm that misses these underfits."""
+    return arm_summary(arm_errors(models, windows.train), windows.train_videos.numpy(), seed=seed)
 
 
 def effect(difference):

@@ -5,8 +5,9 @@ from contextlib import redirect_stdout
 from functools import partial
 from importlib.util import find_spec
 from itertools import pairwise
-from statistics import median
 
+import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -18,6 +19,7 @@ from .clips import encode_videos
 from .compiled import compile_rollouts
 from .dynamics import BaselineMLP, HamiltonianDynamics
 from .encoder import Encoder, normalise, resize_frames
+from .evaluation import median_and_interval, to_digits
 from .hamiltonian import HNN, Hamiltonian, SeparableHNN
 from .integrators import euler_step, velocity
 from .run import seeded
@@ -27,7 +29,7 @@ from .video import read_video
 
 
 def seconds(calls, *, rounds, warm_up=2):
-    """Median seconds of each call, {name: function} → {name: float}; all take turns in every round.
+    """Seconds of each call in every round, {name: function} → {name: (rounds)}; all take turns.
 
     Taking turns, whatever else the machine does falls on all alike, and ratios keep their meaning.
     """
@@ -39,7 +41,28 @@ def seconds(calls, *, rounds, warm_up=2):
             call()
             _wait_for_gpu()
             taken[name].append(time.perf_counter() - begin)
-    return {name: median(times[warm_up:]) for name, times in taken.items()}
+    return {name: np.array(times[warm_up:]) for name, times in taken.items()}
+
+
+def side_by_side(measured, reference):
+    """{name: (rounds)} → {name: {"median", "interval"}}, and "ratio", the same of value / reference.
+
+    The ratio is taken round by round; the reference has none. Intervals are 95 %, of the median over
+    the rounds of this run: another run, on a machine in another state, may lie outside.
+    """
+    compared = {name: median_and_interval(values) for name, values in measured.items()}
+    for name, values in measured.items():
+        if name != reference:
+            compared[name]["ratio"] = median_and_interval(values / measured[reference])
+    return compared
+
+
+def times_table(compared, unit="ms per step"):
+    """`side_by_side`'s result for reading: medians and ratios with their intervals."""
+    reference = next(name for name, of in compared.items() if "ratio" not in of)
+    table = pd.DataFrame({unit: {name: to_digits(of, 3) for name, of in compared.items()}})
+    ratios = [to_digits(of["ratio"], 3) if "ratio" in of else "" for of in compared.values()]
+    return table.assign(**{f"× {reference}": ratios})
 
 
 def _wait_for_gpu():
@@ -116,14 +139,14 @@ def contestants(dim, device):
 
 
 def milliseconds_per_step(models, z0, n_steps, *, rounds):
-    """Median of a rollout without gradients, divided by its steps: {name: model} → {name: float}."""
+    """A rollout without gradients, divided by its steps: {name: model} → {name: (rounds)}."""
     with torch.no_grad():
         calls = {name: partial(model.rollout, z0, n_steps) for name, model in models.items()}
         return {name: 1e3 * s / n_steps for name, s in seconds(calls, rounds=rounds).items()}
 
 
 def milliseconds_per_update(models, windows, *, rounds):
-    """Median of one update on windows (B, T, D): loss, derivatives, AdamW. {name: model} → {name: float}.
+    """One update on windows (B, T, D), loss, derivatives, AdamW: {name: model} → {name: (rounds)}.
 
     A stack of models is given the windows once for each of them.
     """
@@ -145,7 +168,10 @@ def _update(model, windows):
 
 
 def growth(values, device, *, batch=32, dim=1024, horizon=3, rounds=5):
-    """ms per step of leapfrog and MLP while one of `values`' lists varies: {name: {value: {model: ms}}}."""
+    """Median ms per step of leapfrog and MLP while one of `values`' lists varies.
+
+    {quantity: values} → {quantity: {value: {model: ms}}}.
+    """
     usual, grown = {"batch": batch, "dim": dim, "horizon": horizon}, {}
     for quantity, settings in values.items():
         grown[quantity] = {}
@@ -157,7 +183,8 @@ def growth(values, device, *, batch=32, dim=1024, horizon=3, rounds=5):
             }
             models = {name: model.to(device) for name, model in models.items()}
             z0 = torch.randn(at["batch"], at["dim"], generator=torch.Generator().manual_seed(0)).to(device)
-            grown[quantity][value] = milliseconds_per_step(models, z0, at["horizon"], rounds=rounds)
+            measured = milliseconds_per_step(models, z0, at["horizon"], rounds=rounds)
+            grown[quantity][value] = {name: float(np.median(ms)) for name, ms in measured.items()}
     return grown
 
 
@@ -172,20 +199,24 @@ def one_clip_at_a_time(encoder, video, *, clip_frames=16, stride=4):
     return torch.cat(latents)
 
 
-def clips_per_second(videos, published, ours, *, rounds=3):
-    """Clips of video files embedded per second, one at a time and by `encode_videos`: {name: float}.
+def clips_per_second(videos, published, ours, *, rounds=6):
+    """`side_by_side` of clips of video files embedded per second, one at a time and by `encode_videos`.
 
-    `published` and `ours` are the `Encoder`s of the two; they may differ in dtype. The third number is
-    the share of the rate of a large matrix product, in the same dtype, that `encode_videos` reaches.
+    `published` and `ours` are the `Encoder`s of the two; they may differ in dtype.
     """
     n_clips = sum(len(latents) for _, latents in encode_videos(ours, videos))
+    reference = "one clip at a time, predictor on"
     calls = {
-        "one clip at a time, predictor on": lambda: [one_clip_at_a_time(published, v) for v in videos],
+        reference: lambda: [one_clip_at_a_time(published, v) for v in videos],
         "encode_videos": lambda: list(encode_videos(ours, videos)),
     }
-    rates = {name: n_clips / s for name, s in seconds(calls, rounds=rounds, warm_up=1).items()}
-    reached = rates["encode_videos"] * flops_per_clip(ours)
-    return rates | {"share of the matrix rate": reached / matrix_rate(ours.device, ours.model.dtype)}
+    taken = seconds(calls, rounds=rounds, warm_up=1)
+    return side_by_side({name: n_clips / s for name, s in taken.items()}, reference)
+
+
+def share_of_matrix_rate(n_clips, encoder):
+    """What share of a large matrix product's rate, in the encoder's dtype, n clips per second take."""
+    return n_clips * flops_per_clip(encoder) / matrix_rate(encoder.device, encoder.model.dtype)
 
 
 def flops_per_clip(encoder, clip_frames=16):
@@ -201,7 +232,7 @@ def matrix_rate(device, dtype):
     size = 8192 if device.type == "cuda" else 2048
     matrix = torch.randn(size, size, device=device, dtype=dtype)
     (taken,) = seconds({"product": lambda: matrix @ matrix}, rounds=5).values()
-    return 2 * size**3 / taken
+    return 2 * size**3 / float(np.median(taken))
 
 
 def random_vit_l(device, dtype):

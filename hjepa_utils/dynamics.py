@@ -1,5 +1,6 @@
 """Predictors of the next latents, all with one `rollout(z0, n_steps)`: (…, D) → (…, n_steps + 1, D)."""
 
+import copy
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -54,6 +55,14 @@ class HamiltonianDynamics(nn.Module):
             return SplitRollout.apply(z0, self.clamped_dt, SPLITTINGS[self.step], n_steps, *parameters)
         states = HamiltonianDynamics.rollout(self, z0, n_steps)  # a subclass may see other coordinates
         return states, self.hamiltonian(states)
+
+    def under(self, step):
+        """A copy under another step, with the same H and dt; not compiled."""
+        other = copy.deepcopy(self)
+        other.step = step
+        for compiled in ("rollout", "rollout_with_energy"):  # by `compile_rollouts`, for the old step
+            vars(other).pop(compiled, None)
+        return other
 
     def save_pretrained(self, folder):
         """Save the network with its step and dt; `HNN.from_pretrained(folder)` reads an `HNN` alone.

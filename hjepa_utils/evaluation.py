@@ -4,7 +4,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from scipy.stats import norm, t
+from scipy.stats import norm, quantile_test, t
 from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
@@ -66,6 +66,41 @@ def summarise(values, groups, *, rng):
     values = np.asarray(values, float)
     interval = clustered_interval(values, groups, rng=rng)
     return {"mean": float(values.mean()), "std": float(values.std()), "interval": list(interval)}
+
+
+def median_and_interval(values):
+    """Median of repeated measurements (n) and its 95 % interval, {"median", "interval"}, for times.
+
+    The interval lies between two of the values and holds for any distribution, if they are
+    independent (`scipy.stats.quantile_test`). Raises `ValueError` for fewer than 6, which have none.
+    """
+    if len(values) < 6:
+        raise ValueError(f"a median of {len(values)} has no 95 % interval: 6 rounds or more are needed")
+    low, high = quantile_test(values, p=0.5).confidence_interval(0.95)
+    return {"median": float(np.median(values)), "interval": [float(low), float(high)]}
+
+
+def in_words(summary, digits=3):
+    """1.332 [1.234, 1.440]: a mean, or of times a median, and its 95 % interval."""
+    return _in_words(summary, lambda x: f"{x:.{digits}f}")
+
+
+def to_digits(summary, digits=2):
+    """0.0046 [0.0035, 0.0058] or 1,200 [1,100, 1,200]: `in_words` to so many significant digits."""
+
+    def show(x):
+        rounded = float(f"{x:.{digits}g}")
+        return f"{rounded:,g}" if abs(rounded) >= 10 ** (digits - 1) else f"{rounded:#.{digits}g}"
+
+    return _in_words(summary, show)
+
+
+def _in_words(summary, show):
+    centre = summary["median"] if "median" in summary else summary["mean"]
+    if summary.get("n_groups", 6) < 6:  # no interval of so few covers 95 %
+        return show(centre)
+    low, high = summary["interval"]
+    return f"{show(centre)} [{show(low)}, {show(high)}]"
 
 
 def ridge_probe():

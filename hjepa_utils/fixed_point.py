@@ -3,6 +3,10 @@
 import torch
 
 
+class NotConverged(RuntimeError):
+    """An implicit equation was not solved to rounding: the step is too long for its iteration."""
+
+
 def fixed_point(function, start, name, *, max_iterations=100):
     """The x near `start` with x = function(x), for a contraction of tensors of one shape.
 
@@ -48,7 +52,7 @@ def _iterate(function, x, name, max_iterations, *, at_least):
         change, size = (x - previous).abs().max(), x.abs().max().clamp(min=at_least)
         if change <= tolerance * size:
             return x
-    raise RuntimeError(
+    raise NotConverged(
         f"{name} did not converge: after {max_iterations} iterations the relative residual is "
         f"{(change / size).item():.1g} (wanted: {tolerance:.1g}); take a smaller dt"
     )

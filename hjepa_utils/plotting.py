@@ -199,7 +199,7 @@ def plot_ablation(mse, drift, floors):
 
 
 def plot_step_times(milliseconds, limit):
-    """{batch size: {name: ms per step}}: one panel per batch size, with the ratio to the MLP.
+    """{batch size: `side_by_side`'s ms per step}: medians, 95 % intervals, ratios to the MLP.
 
     `limit` is the ratio that the arithmetic of leapfrog alone would give, drawn as a line.
     """
@@ -209,12 +209,21 @@ def plot_step_times(milliseconds, limit):
     )
     for panel, (batch, times) in zip(axes.flat, milliseconds.items(), strict=True):
         colours = [COLOURS.get(name, "0.65") for name in times]
-        bars = panel.barh(list(times), list(times.values()), color=colours, height=0.65)
-        ratios = [f"{ms:.2f} ms, {ms / times['Baseline MLP']:.1f}×" for ms in times.values()]
+        medians = np.array([of["median"] for of in times.values()])
+        low, high = np.array([of["interval"] for of in times.values()]).T
+        panel.barh(list(times), medians, color=colours, height=0.65)
+        ends = {"fmt": "none", "ecolor": "0.15", "elinewidth": 1, "capsize": 2}
+        panel.errorbar(medians, list(times), xerr=(medians - low, high - medians), **ends)
         white = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
-        panel.bar_label(bars, ratios, padding=4, fontsize="small", bbox=white)
-        panel.axvline(limit * times["Baseline MLP"], color="0.2", ls="--", lw=1, zorder=0)
-        panel.set(title=f"batch {batch}", xlabel="ms per step", xlim=(0, 1.5 * max(times.values())))
+        for name, end, of in zip(times, high, times.values(), strict=True):
+            ratio = of["ratio"]["median"] if "ratio" in of else 1.0  # the MLP
+            label = f"{of['median']:.2f} ms, {ratio:.1f}×"
+            at = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
+            panel.annotate(label, (end, name), fontsize="small", bbox=white, **at)
+        panel.axvline(limit * times["Baseline MLP"]["median"], color="0.2", ls="--", lw=1, zorder=0)
+        panel.set(
+            title=f"batch {batch}", xlabel="ms per step: median, 95 % interval", xlim=(0, 1.5 * high.max())
+        )
         panel.grid(axis="y", visible=False)
     axes[0, 0].invert_yaxis()
     line = plt.Line2D(

@@ -4,8 +4,8 @@ import json
 import re
 from pathlib import Path
 
-from .arms import in_words
 from .claims import claims_table
+from .evaluation import in_words, to_digits
 from .files import write_atomically
 
 PUBLISHED = {  # the paper's tables 2 and 3: MSE in raw latent units, drift in units of its own H
@@ -38,7 +38,7 @@ def results_table(saved):
         lines.append(f"| {floor} | {mse_and_std(score)} | {interval(score)} | – | – | – |")
     training = {arm: score["training_mse"] for arm, score in ablations["arms"].items()}
     training |= {"training mean": ablations["floors_training_mse"]["training mean"]}
-    on_training_windows = ", ".join(f"{arm} {mse:.2f}" for arm, mse in training.items())
+    on_training_windows = ", ".join(f"{arm} {in_words(mse, 2)}" for arm, mse in training.items())
     ratio = results["08_controls"]["mlp_over_hnn"]
     seeds = f"{ablations['n_seeds']} seeds" if ablations["n_seeds"] > 1 else "one seed"
     lines += [
@@ -70,18 +70,21 @@ def controls_table(saved):
     ]
     names = {"HNN": "first and second half of z (the paper)"}
     for arm, score in results["partition"].items():
-        cells = (f"{results['isotropy_defect'][arm]:.2g}", in_words(score, 2), difference(score))
+        cells = (mean_and_range(results["isotropy_defect"][arm]), in_words(score, 2), difference(score))
         lines.append(f"| {names.get(arm, arm)} | {' | '.join(cells)} |")
     lines += ["", "| split | HNN | Baseline MLP | MLP − HNN |", "|---|---|---|---|"]
     for split, scores in results["leak"].items():
         hnn, mlp = scores["HNN"], scores["Baseline MLP"]
         lines.append(f"| {split} | {in_words(hnn, 2)} | {in_words(mlp, 2)} | {difference(mlp)} |")
+    of_window = results["leak"]["split by window"]["HNN"]["n_groups"]
     lines += [
         "",
         f"MSE per standardised dimension on test videos, encoder `{results['encoder']}`, means over "
-        f"{results['n_seeds']} seeds, brackets are 95 % intervals over videos, differences paired. Linear "
-        "extrapolation alone also sees the embedding before the first. *PCA, alternating*: principal "
-        "components in turn as q and p. *Isotropy defect*: tr(C J C Jᵀ) / tr(C²) with the covariance C of z.",
+        f"{results['n_seeds']} seeds, brackets are 95 % intervals over videos ({of_window} of them have test "
+        "windows in the split by window), differences paired. Linear extrapolation alone also sees the "
+        "embedding before the first. *PCA, alternating*: principal components in turn as q and p. *Isotropy "
+        "defect*: tr(C J C Jᵀ) / tr(C²) with the covariance C of z, mean and range over permutations and "
+        "seeds.",
     ]
     return "\n".join(lines)
 
@@ -93,7 +96,7 @@ def true_state_table(saved):
     lines = [f"| model | {' | '.join(MIXTURES.values())} | on training windows |", "|---|---|---|---|---|"]
     for arm in compared[0]:
         cells = [in_words(scores[arm], 2) for scores in compared]
-        cells.append(f"{results['training_errors'][arm]:.2f}")
+        cells.append(in_words(results["training_errors"][arm], 2))
         lines.append(f"| {arm} | {' | '.join(cells)} |")
     lines += [
         "",
@@ -101,7 +104,8 @@ def true_state_table(saved):
         "|---|---|---|---|",
     ]
     for arm, score in results["limits"].items():
-        cells = (in_words(score, 2), f"{results['limits_training_errors'][arm]:.2f}", difference(score))
+        on_training_windows = in_words(results["limits_training_errors"][arm], 2)
+        cells = (in_words(score, 2), on_training_windows, difference(score))
         lines.append(f"| {arm} | {' | '.join(cells)} |")
     defects = ", ".join(f"{results['isotropy_defect'][name]:.2f}" for name in MIXTURES)
     of_hnn = results["hnn_by_coordinates"]
@@ -111,11 +115,17 @@ def true_state_table(saved):
         "",
         f"HNN with Fourier features − residual MLP: {in_words(fourier, 2)}. "
         f"The HNN's error − that on the true state: {changes}. "
-        f"Isotropy defects of the three coordinates: {defects}. As above, {results['n_seeds']} seeds. Rows "
-        "without a width have 256. Errors on training windows, of the true state, are means over all of "
-        "them, with nothing to resample.",
+        f"Isotropy defects of the three coordinates: {defects}. As above, {results['n_seeds']} seeds. The "
+        "mixtures are one random draw each. Rows without a width have 256. Errors on training windows are "
+        "of the true state, their intervals over the training videos.",
     ]
     return "\n".join(lines)
+
+
+def mean_and_range(values):
+    """0.15 (0.14 to 0.16), and of a single value itself."""
+    mean = f"{sum(values) / len(values):#.2g}"
+    return f"{mean} ({min(values):#.2g} to {max(values):#.2g})" if len(values) > 1 else mean
 
 
 def mse_and_std(score):
@@ -134,28 +144,38 @@ def timing_table(saved):
     """Markdown of notebook 5's benchmark, from the content of a `results.json`."""
     times = saved["wall_clock"]["05_phase_space_and_timing"]
     alone, batch = times["ms_per_step"]["batch 1"], times["ms_per_step"]["batch 32"]
-    updates, mlp = times["ms_per_update"], "Baseline MLP"
+    updates = times["ms_per_update"]
     lines = [
         "| model | step, batch 1 | step, batch 32 | one update in training |",
         "|---|---|---|---|",
     ]
     for name in [*alone, *(name for name in updates if name not in alone)]:
-        cells = [f"{t[name]:.2f} ms, {t[name] / t[mlp]:.1f}×" if name in t else "–" for t in (alone, batch)]
-        update = f"{updates[name]:.0f} ms, {updates[name] / updates[mlp]:.1f}×" if name in updates else "–"
-        lines.append(f"| {name} | {' | '.join(cells)} | {update} |")
+        cells = [time_cell(of.get(name)) for of in (alone, batch, updates)]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     limit = saved["results"]["05_phase_space_and_timing"]["arithmetic_limit"]
-    embedding = ", ".join(
-        f"{name} {rates['encode_videos']:.3g} and {rates['one clip at a time, predictor on']:.3g}"
+    embedding = "; ".join(
+        f"{name} {to_digits(rates['encode_videos'], 3)} and "
+        f"{to_digits(rates['one clip at a time, predictor on'], 3)}, "
+        f"{to_digits(rates['encode_videos']['ratio'])} times"
         for name, rates in times["clips_per_second"].items()
     )
     lines += [
         "",
         f"D = {times['dim']}, {times['hardware']}; medians of {times['rounds']} rounds in which all take "
-        f"turns, and the ratio to the MLP. By multiply–adds alone leapfrog costs {limit:.1f}×; the paper "
-        "reports 18×. Clips embedded a second from video files, by `encode_videos` and one at a time with "
-        f"the predictor left on, as published: {embedding}.",
+        "turns, below them the ratio to the MLP, round by round, with 95 % intervals of the medians in this "
+        f"run. By multiply–adds alone leapfrog costs {limit:.1f}×; the paper reports 18×. Clips embedded a "
+        "second from video files, by `encode_videos` and one at a time with the predictor left on, as "
+        f"published, medians of {times['rounds_of_clips']} rounds: {embedding}.",
     ]
     return "\n".join(lines)
+
+
+def time_cell(time):
+    """Milliseconds and, under them, the ratio to the MLP; a dash for what was not timed."""
+    if time is None:
+        return "–"
+    ratio = f"<br>{to_digits(time['ratio'])} ×" if "ratio" in time else ""
+    return f"{to_digits(time, 3)} ms{ratio}"
 
 
 def cost_cell(cost):

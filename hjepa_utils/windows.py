@@ -89,10 +89,11 @@ class Standardiser(NamedTuple):
 
 
 class LatentWindows(NamedTuple):
-    """What training and evaluation need: windows (n, length, D) and the video of each test window."""
+    """What training and evaluation need: windows (n, length, D) and the video of each."""
 
     train: torch.Tensor
     test: torch.Tensor
+    train_videos: torch.Tensor
     test_videos: torch.Tensor
     standardiser: Standardiser
 
@@ -130,14 +131,19 @@ class LatentWindows(NamedTuple):
             seen = windows[in_train].flatten(0, 1)
         identity = Standardiser.identity(windows.shape[-1])
         standardiser = Standardiser.fitted_to(seen) if scaling == "standardised" else identity
-        return cls(
-            standardiser(windows[in_train]), standardiser(windows[~in_train]), video[~in_train], standardiser
-        )
+        train, test = standardiser(windows[in_train]), standardiser(windows[~in_train])
+        return cls(train, test, video[in_train], video[~in_train], standardiser)
 
     def mapped(self, matrix):
         """The windows in other coordinates, z → z M with M (D, D'); the standardiser stays the old one's."""
         return self._replace(train=self.train @ matrix, test=self.test @ matrix)
 
-    def to(self, device):
-        """The windows on a device; the rest stays."""
-        return self._replace(train=self.train.to(device), test=self.test.to(device))
+    def first_of_videos(self):
+        """With the first test window of every video alone, for what is too long to follow from all."""
+        videos = self.test_videos
+        first = videos.diff(prepend=videos[:1] - 1) != 0
+        return self._replace(test=self.test[first.to(self.test.device)], test_videos=videos[first])
+
+    def to(self, device_or_dtype):
+        """The windows on a device or in a dtype; the rest stays."""
+        return self._replace(train=self.train.to(device_or_dtype), test=self.test.to(device_or_dtype))

@@ -57,7 +57,22 @@ def test_everyone_takes_a_turn_in_every_round():
     calls = []
     taken = benchmark.seconds({n: lambda n=n: calls.append(n) for n in "abc"}, rounds=3, warm_up=1)
     assert "".join(calls) == "abc" * 4
-    assert list(taken) == ["a", "b", "c"] and all(time > 0 for time in taken.values())
+    assert list(taken) == ["a", "b", "c"]
+    assert all(times.shape == (3,) and (times > 0).all() for times in taken.values())
+
+
+def test_ratios_are_taken_round_by_round():
+    """A machine that is now fast and now slow moves the times and leaves the ratios."""
+    slowness = np.random.default_rng(0).permutation(np.logspace(0, 2, 9))
+    factors = np.array([3.0, 3.4, 2.9, 3.1, 3.3, 2.8, 3.2, 2.7, 3.5])
+    compared = benchmark.side_by_side({"new": factors * slowness, "old": slowness}, "old")
+    assert compared["new"]["ratio"]["median"] == pytest.approx(3.1)
+    np.testing.assert_allclose(compared["new"]["ratio"]["interval"], [2.8, 3.4])
+    np.testing.assert_allclose(compared["old"]["median"], 10)
+    np.testing.assert_allclose(compared["old"]["interval"], 10 ** np.array([0.25, 1.75]))
+    table = benchmark.times_table(compared, "s")
+    assert list(table.loc["old"]) == ["10.0 [1.78, 56.2]", ""]
+    assert table.loc["new", "× old"] == "3.10 [2.80, 3.40]"
 
 
 def test_updates_move_the_weights_of_single_and_stacked_models():
@@ -82,8 +97,11 @@ def test_one_clip_at_a_time_gives_the_same_embeddings(tmp_path):
     latents = benchmark.one_clip_at_a_time(encoder, tmp_path / "balls.mp4")
     expected = encode_video(encoder, tmp_path / "balls.mp4")
     torch.testing.assert_close(latents, expected, rtol=1e-4, atol=1e-4)
-    rates = benchmark.clips_per_second([tmp_path / "balls.mp4"], encoder, encoder, rounds=1)
-    assert all(rate > 0 for rate in rates.values())
+    rates = benchmark.clips_per_second([tmp_path / "balls.mp4"], encoder, encoder, rounds=6)
+    assert all(rate["interval"][0] > 0 for rate in rates.values())
+    one = benchmark.share_of_matrix_rate(1, encoder)
+    rate = benchmark.flops_per_clip(encoder) / one
+    assert 1e9 < rate < 1e13  # what CPUs do
 
 
 def test_the_arithmetic_of_a_clip_is_counted():

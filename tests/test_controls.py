@@ -325,7 +325,7 @@ def test_the_principal_directions_are_numpys_singular_vectors_in_order():
 
 
 def test_the_floors_and_the_papers_arms_are_what_they_are_called():
-    windows = LatentWindows(points(6, 5, 8), points(2, 5, 8, seed=3), torch.arange(2), None)
+    windows = LatentWindows(points(6, 5, 8), points(2, 5, 8, seed=3), torch.arange(6), torch.arange(2), None)
     constant = floors(windows)["training mean"][0].rollout(windows.test[:, 0], 4)
     torch.testing.assert_close(constant[:, 1:], windows.train.mean(dim=(0, 1)).expand(2, 4, 8))
     models = {arm: build() for arm, build in paper_arms(1024).items()}

@@ -1,8 +1,8 @@
 """What is computed on a GPU stays there: traced on fake CUDA tensors, which need none.
 
-A fake tensor has a shape, a dtype and a device, and every operation on two devices is an error.
-Left out is what cannot be traced without numbers: backward passes, and steps that ask whether they
-have converged.
+A fake tensor has a shape, a dtype and a device, and operations on two devices are errors, but for
+single numbers and indices on the CPU, which a GPU takes as well. Left out is what cannot be traced
+without numbers: backward passes, and steps that ask whether they have converged.
 """
 
 import pytest

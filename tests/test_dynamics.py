@@ -14,6 +14,7 @@ from hjepa_utils import (
     leapfrog_step,
     rollout,
 )
+from hjepa_utils.compiled import compile_rollouts
 
 
 def steep(network):
@@ -39,6 +40,19 @@ def test_a_rollout_is_the_steps_rollout(hamiltonian, z0):
         dynamics = HamiltonianDynamics(hamiltonian, step, dt=0.4)
         assert torch.equal(dynamics.rollout(z0, 5), rollout(step, hamiltonian, z0, torch.tensor(0.4), 5))
     assert torch.equal(dynamics.energy(z0), hamiltonian(z0))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_copy_under_another_step_has_the_same_energy_and_dt(hamiltonian, z0, compiled):
+    dynamics = HamiltonianDynamics(hamiltonian, dt=0.4)
+    if compiled:
+        compile_rollouts(dynamics)
+    other = dynamics.under(euler_step)
+    expected = rollout(euler_step, hamiltonian, z0, torch.tensor(0.4), 5)
+    torch.testing.assert_close(other.rollout(z0, 5), expected)
+    torch.testing.assert_close(other.energy(z0), hamiltonian(z0))
+    assert other.clamped_dt == dynamics.clamped_dt
+    assert dynamics.step is leapfrog_step
 
 
 def test_dt_starts_at_one_and_learns(hamiltonian, z0):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import norm, ttest_1samp
+from scipy.stats import binom, norm, ttest_1samp
 
 from hjepa_utils import (
     HNN,
@@ -13,6 +13,7 @@ from hjepa_utils import (
     energy_drift,
     frame_pca,
     kinetic_energy,
+    median_and_interval,
     probe_scores,
     ridge_probe,
     rollout_errors,
@@ -115,6 +116,28 @@ def test_the_interval_is_repeatable_and_takes_tensors():
 def test_one_group_per_value_is_needed():
     with pytest.raises(ValueError, match=r"one group per value is needed, got \(3,\) and \(2,\)"):
         clustered_interval([1.0, 2.0, 3.0], [0, 1], rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(("n", "rank"), [(6, 1), (9, 2), (31, 10)])
+def test_the_interval_of_a_median_is_between_two_of_the_values(n, rank):
+    """The 1st, 2nd and 10th of 6, 9 and 31 from either end, as in tables of the sign test."""
+    values = np.random.default_rng(n).permutation(np.arange(1, n + 1) ** 2)
+    found = median_and_interval(values)
+    assert found["median"] == np.median(values)
+    assert found["interval"] == [rank**2, (n + 1 - rank) ** 2]
+    assert binom.cdf(rank - 1, n, 0.5) <= 0.025 < binom.cdf(rank, n, 0.5)
+
+
+def test_the_interval_of_a_median_covers_it_whatever_the_distribution():
+    draws = np.random.default_rng(0).exponential(size=(1_000, 9)) ** 3
+    intervals = np.array([median_and_interval(draw)["interval"] for draw in draws])
+    covered = (intervals[:, 0] < np.log(2) ** 3) & (np.log(2) ** 3 < intervals[:, 1])
+    assert abs(covered.mean() - 0.961) < 3 * (0.961 * 0.039 / 1_000) ** 0.5
+
+
+def test_five_rounds_are_too_few_for_an_interval():
+    with pytest.raises(ValueError, match="median of 5 has no 95 % interval"):
+        median_and_interval(np.arange(5.0))
 
 
 def test_the_probe_recovers_a_linear_map():

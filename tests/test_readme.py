@@ -9,8 +9,10 @@ from hjepa_utils.notebooks import find_notebooks
 from hjepa_utils.report import (
     controls_table,
     cost_cell,
+    mean_and_range,
     refresh_readme,
     results_table,
+    time_cell,
     timing_table,
     true_state_table,
 )
@@ -23,6 +25,17 @@ def test_the_tables_are_those_of_results_json():
     saved = json.loads((ROOT / "figures" / "results.json").read_text())
     for table in (results_table, timing_table, controls_table, true_state_table):
         assert table(saved) in README
+
+
+def test_cells_say_medians_intervals_and_ranges():
+    time = {"median": 1.2345, "interval": [1.2, 1.3]}
+    assert time_cell(time) == "1.23 [1.20, 1.30] ms"
+    assert time_cell(time | {"ratio": {"median": 3.21, "interval": [3, 3.4]}}) == (
+        "1.23 [1.20, 1.30] ms<br>3.2 [3.0, 3.4] ×"
+    )
+    assert time_cell(None) == "–"
+    assert mean_and_range([0.141]) == "0.14"
+    assert mean_and_range([0.1, 0.2, 0.15]) == "0.15 (0.10 to 0.20)"
 
 
 def test_the_ledger_is_that_of_claims_json_which_follows_from_results_json():

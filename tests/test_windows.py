@@ -90,12 +90,22 @@ def test_the_published_split_leaks():
     assert shared > 150 and len(set(windows.test_videos.tolist())) > 40
 
 
-def test_every_test_window_knows_its_video():
+def test_every_window_knows_its_video():
     names = list(FIFTY)
     for split in ("video", "window"):
         windows = LatentWindows.from_latents(FIFTY, seed=0, scaling="raw", split=split)
-        for window, video in zip(windows.test, windows.test_videos, strict=True):
-            assert rows(window) <= rows(FIFTY[names[video]])
+        for part, videos_of_part in zip(windows[:2], windows[2:4], strict=True):
+            for window, video in zip(part, videos_of_part, strict=True):
+                assert rows(window) <= rows(FIFTY[names[video]])
+
+
+def test_the_first_windows_begin_with_their_videos():
+    windows = LatentWindows.from_latents(FIFTY, seed=0, scaling="raw")
+    firsts = windows.first_of_videos()
+    assert firsts.test_videos.tolist() == sorted(set(windows.test_videos.tolist()))
+    for window, video in zip(firsts.test, firsts.test_videos, strict=True):
+        assert torch.equal(window, FIFTY[list(FIFTY)[video]][:16])
+    assert firsts.train is windows.train
 
 
 def test_latents_are_standardised_by_the_training_clips():
