@@ -173,7 +173,7 @@ def _about_the_rest(saved):
 
 
 def _or_overflow(summary):
-    return "no number, as rollouts overflow," if summary is None else to_digits(summary)
+    return "overflow or no convergence" if summary is None else to_digits(summary)
 
 
 def _variants(arms):

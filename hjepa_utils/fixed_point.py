@@ -12,7 +12,7 @@ def fixed_point(function, start, name, *, max_iterations=100):
 
     Differentiable once, with respect to all that `function` depends on: by the implicit function
     theorem the gradient costs a second iteration and no more memory than one evaluation. Not for
-    torch.func's transforms. Raises `RuntimeError` with `name` and the residual reached if either
+    torch.func's transforms. Raises `NotConverged` with `name` and the residual reached if either
     iteration does not converge to rounding.
     """
     with torch.no_grad():
