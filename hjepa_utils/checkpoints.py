@@ -23,7 +23,7 @@ def restore_training(file, model, optimiser):
     """Set model and optimiser to the saved state; the history, or [] if there is no file."""
     if not Path(file).exists():
         return []
-    tensors = load_file(file, device=str(next(model.parameters()).device))
+    tensors = load_file(file)  # AdamW reads its counts of updates on the CPU; the rest follows the model
     model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
     state = optimiser.state_dict() | {"state": {}}
     for key, tensor in tensors.items():

@@ -24,6 +24,7 @@ from hjepa_utils import (
     rollout_loss,
     tao_step,
 )
+from hjepa_utils.checkpoints import restore_training, save_training
 from hjepa_utils.controls import GRU, LinearMap, NeuralODE, SubstepDynamics, principal_directions
 from hjepa_utils.seeds import stack
 
@@ -78,3 +79,18 @@ def test_what_is_fitted_on_the_gpu_predicts_there(windows):
 def test_a_model_left_behind_is_noticed(windows, name):
     with pytest.raises(RuntimeError, match="device"):
         MODELS[name]().rollout(windows[:, 0], 4)
+
+
+@pytest.mark.filterwarnings("ignore:for network:UserWarning")  # meta tensors have no numbers to copy
+def test_a_restored_training_counts_its_updates_on_the_cpu(tmp_path):
+    """On a GPU every update would wait for a count that lies there."""
+    model = BaselineMLP(D, (6,))
+    optimiser = torch.optim.AdamW(model.parameters())
+    rollout_loss(model, torch.randn(2, 3, D), 0.5).total.backward()
+    optimiser.step()
+    save_training(tmp_path / "training.safetensors", model, optimiser, [])
+    elsewhere = BaselineMLP(D, (6,)).to("meta")
+    optimiser = torch.optim.AdamW(elsewhere.parameters())
+    restore_training(tmp_path / "training.safetensors", elsewhere, optimiser)
+    places = {key: value.device.type for key, value in optimiser.state_dict()["state"][0].items()}
+    assert places == {"step": "cpu", "exp_avg": "meta", "exp_avg_sq": "meta"}
