@@ -217,7 +217,7 @@ def plot_step_times(milliseconds, limit):
         white = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
         for name, end, of in zip(times, high, times.values(), strict=True):
             ratio = of["ratio"]["median"] if "ratio" in of else 1.0  # the MLP
-            label = f"{of['median']:.2f} ms, {ratio:.1f}×"
+            label = f"{of['median']:#.3g} ms, {ratio:.1f}×"
             at = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
             panel.annotate(label, (end, name), fontsize="small", bbox=white, **at)
         panel.axvline(limit * times["Baseline MLP"]["median"], color="0.2", ls="--", lw=1, zorder=0)

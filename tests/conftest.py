@@ -10,9 +10,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-# The notebooks print rounded numbers. A last digit that rounds the other way needs the absolute
-# part; the relative one covers what processors differ by after a short training.
-REL_TOL, ABS_TOL = 2e-2, 2e-3
 FLOAT = re.compile(r"([-+]?\d+\.\d*(?:e[-+]?\d+)?|[-+]?\d+e[-+]?\d+)", re.IGNORECASE)
 
 
@@ -20,8 +17,11 @@ class TolerantText(str):
     """Equal to a text with the same words and integers, and floats within the tolerance.
 
     Runs of spaces and dashes count as one, because the columns of a table move with its numbers.
+    Numbers are rounded: a last digit that rounds the other way needs the absolute part of the
+    tolerance; the relative one covers what processors differ by.
     """
 
+    rel_tol, abs_tol = 2e-2, 2e-3
     __hash__ = str.__hash__
 
     def __eq__(self, other):
@@ -37,11 +37,20 @@ class TolerantText(str):
     def _parts(text):
         return FLOAT.split(re.sub(r"([ \t]|[-─═])\1*", r"\1", text).strip())
 
-    @staticmethod
-    def _same(mine, other):
+    def _same(self, mine, other):
         if FLOAT.fullmatch(mine) and FLOAT.fullmatch(other):
-            return isclose(float(mine), float(other), rel_tol=REL_TOL, abs_tol=ABS_TOL)
+            return isclose(float(mine), float(other), rel_tol=self.rel_tol, abs_tol=self.abs_tol)
         return mine.strip(" ") == other.strip(" ")
+
+
+class ChaoticText(TolerantText):
+    """For cells tagged "chaotic": numbers of ReLU networks trained for more than a few updates.
+
+    Rounding grows in their training as if it were another seed. Latents changed by 1e-7, or a
+    processor without AVX-512, moved the MLP's error by 1 % and its spread over windows by 10 %.
+    """
+
+    rel_tol, abs_tol = 0.15, 0.02
 
 
 @contextmanager
@@ -64,7 +73,8 @@ def pytest_configure(config):
 
     def tolerant(cell, output):
         text = sanitize(cell, output)
-        return TolerantText(text) if isinstance(text, str) else text
+        kind = ChaoticText if "chaotic" in cell.cell.metadata.get("tags", ()) else TolerantText
+        return kind(text) if isinstance(text, str) else text
 
     IPyNbCell.sanitize = tolerant
 

@@ -1,7 +1,7 @@
 """The tolerance with which nbval compares outputs; nbval is given this file beside the notebooks."""
 
 import pytest
-from conftest import TolerantText
+from conftest import ChaoticText, TolerantText
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,17 @@ def test_floats_may_differ_a_little(committed, now):
 )
 def test_text_integers_and_larger_differences_count(committed, now):
     assert TolerantText(committed) != TolerantText(now)
+
+
+@pytest.mark.parametrize(
+    ("committed", "now", "same"),
+    [
+        ("0.96 ± 0.12, refuted", "0.95 ± 0.13, refuted", True),
+        ("-0.202", "-0.209", True),
+        ("0.96 ± 0.12, refuted", "0.95 ± 0.12, confirmed", False),
+        ("0.96", "1.13", False),
+        ("190 windows", "191 windows", False),
+    ],
+)
+def test_what_chaotic_trainings_end_with_may_differ_more(committed, now, same):
+    assert (ChaoticText(committed) == ChaoticText(now)) is same
