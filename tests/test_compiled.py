@@ -33,6 +33,45 @@ def test_states_and_gradients_are_the_plain_ones(make, z0):
         torch.testing.assert_close(mine.grad, other.grad, rtol=1e-4, atol=1e-4)
 
 
+def test_training_as_on_a_gpu_has_the_hand_written_adjoints_gradients(z0, monkeypatch):
+    plain, compiled = dynamics(), dynamics()
+    with monkeypatch.context() as pretended:
+        pretended.setattr("torch.Tensor.is_cuda", True)
+        compile_rollouts(compiled)
+    results = [model.rollout_with_energy(z0, 3) for model in (plain, compiled)]
+    for states, energies in results:
+        (states.square().mean() + energies.square().mean()).backward()
+    torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=1e-5)
+    for mine, other in zip(compiled.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-4, atol=1e-5)
+
+
+class NoBackward(torch.autograd.Function):
+    """What a compiler gives that fails at the backward pass."""
+
+    @staticmethod
+    def forward(ctx, states):
+        return states.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise RuntimeError("no kernel for this derivative")
+
+
+def test_a_compiler_that_fails_at_the_backward_pass_is_not_used(z0, monkeypatch, capsys):
+    def broken(function, mode):
+        return lambda *inputs: NoBackward.apply(function(*inputs))
+
+    monkeypatch.setattr("torch.compile", broken)
+    plain, compiled = dynamics(), compile_rollouts(dynamics())
+    for model in (plain, compiled):
+        model.rollout(z0, 3).square().sum().backward()
+    assert torch.equal(compiled.dt.grad, plain.dt.grad)
+    assert torch.equal(compiled.hamiltonian.layers[0].weight.grad, plain.hamiltonian.layers[0].weight.grad)
+    notice = "not compiled, the plain rollout is used: no kernel for this derivative\n"
+    assert capsys.readouterr().out == notice
+
+
 def test_without_a_compiler_the_plain_rollout_stays_with_one_line(z0, monkeypatch, capsys):
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("/there/is/no/compiler",))
     monkeypatch.setattr("torch._inductor.config.force_disable_caches", True)
