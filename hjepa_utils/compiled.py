@@ -9,13 +9,14 @@ import torch
 def compile_rollouts(dynamics):
     """Replace the model's rollouts by compiled ones in place, and return it.
 
-    A first call for a new shape is slow, so this pays for many rollouts of one shape. On a GPU the
-    kernels are recorded and replayed as CUDA graphs, in training too (not yet run on one); on a CPU
-    training keeps the hand-written adjoint. Without a compiler that works, for derivatives too, the
-    plain rollouts stay, with one line of notice.
+    A first call for a new shape is slow, so this pays for many rollouts of one shape; predict under
+    `torch.no_grad()`, or their derivatives are compiled, too. On a GPU the kernels are recorded and
+    replayed as CUDA graphs, in training too, where one backward pass may follow one rollout only (not
+    yet run on one). On a CPU an `HNN` keeps its hand-written adjoint in training. Without a compiler
+    that works, for derivatives too, the plain rollouts stay, with one line of notice.
     """
     parameters = list(dynamics.parameters())
-    on_gpu = parameters[0].is_cuda
+    on_gpu = any(parameter.is_cuda for parameter in parameters)
     mode = "reduce-overhead" if on_gpu else "default"
     plain = dynamics.rollout
 
@@ -32,17 +33,19 @@ def compile_rollouts(dynamics):
 
 def _compiled(function, fallback, mode, parameters):
     """`function` compiled, or `fallback` from the first call at which the compiler fails."""
-    chosen, differentiated = torch.compile(function, mode=mode), False
+    chosen, tried = torch.compile(function, mode=mode), set()
 
     def call(z0, n_steps):
-        nonlocal chosen, differentiated
+        nonlocal chosen
         if chosen is fallback:
             return fallback(z0, n_steps)
         try:
             with _quiet():
-                if torch.is_grad_enabled() and not differentiated:
-                    _differentiate(chosen(z0, n_steps), parameters)
-                    differentiated = True
+                case = (z0.shape, n_steps, *(x.requires_grad for x in (z0, *parameters)))
+                if torch.is_grad_enabled() and case not in tried:
+                    for _ in range(2):  # on a GPU the second is recorded
+                        _differentiate(chosen, z0, n_steps, parameters)
+                    tried.add(case)
                 torch.compiler.cudagraph_mark_step_begin()
                 result = chosen(z0, n_steps)
             # A CUDA graph writes its next results into the same memory.
@@ -57,11 +60,14 @@ def _compiled(function, fallback, mode, parameters):
     return call
 
 
-def _differentiate(result, parameters):
-    """A backward pass for nothing: it is compiled when it first runs, and must fail here if at all."""
+def _differentiate(function, z0, n_steps, parameters):
+    """A backward pass for nothing: it is compiled when it first runs, where its failure must not do harm."""
+    z0 = z0.detach().requires_grad_(z0.requires_grad)
+    torch.compiler.cudagraph_mark_step_begin()
+    result = function(z0, n_steps)
     total = sum(part.sum() for part in ([result] if isinstance(result, torch.Tensor) else result))
-    wanted = [parameter for parameter in parameters if parameter.requires_grad]
-    if wanted:
+    if total.requires_grad:
+        wanted = [x for x in (z0, *parameters) if x.requires_grad]
         torch.autograd.grad(total, wanted, allow_unused=True)
 
 

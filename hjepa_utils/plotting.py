@@ -6,6 +6,8 @@ import seaborn as sns
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 from matplotlib.ticker import FormatStrFormatter
 
+from .evaluation import to_digits
+
 _PALETTE = sns.color_palette("colorblind")
 COLOURS = {  # the paper's colours, in their colour-blind-safe shades
     "HNN": _PALETTE[0],
@@ -217,7 +219,7 @@ def plot_step_times(milliseconds, limit):
         white = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
         for name, end, of in zip(times, high, times.values(), strict=True):
             ratio = of["ratio"]["median"] if "ratio" in of else 1.0  # the MLP
-            label = f"{of['median']:#.3g} ms, {ratio:.1f}×"
+            label = f"{to_digits(of, 3).split(' [')[0]} ms, {ratio:.1f}×"
             at = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
             panel.annotate(label, (end, name), fontsize="small", bbox=white, **at)
         panel.axvline(limit * times["Baseline MLP"]["median"], color="0.2", ls="--", lw=1, zorder=0)

@@ -125,7 +125,8 @@ def fit_arm(models, train_windows, test_windows, *, seeds, checkpoint, label, **
     """`fit` for the models of one arm, one per seed; the states of all are kept under `checkpoint`.
 
     On a GPU, kinds that `seeds.can_stack` are trained together by `fit_seeds`. On a CPU that gains
-    little, and the models are trained one after another. Returns a list with the history of each.
+    little for few seeds, and the models are trained one after another. Returns a list with the
+    history of each.
     """
     windows = (train_windows, test_windows)
     if train_windows.is_cuda and can_stack(models[0]):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hjepa_utils import HNN, BaselineMLP, HamiltonianDynamics
+from hjepa_utils import HNN, BaselineMLP, HamiltonianDynamics, Persistence
 from hjepa_utils.compiled import compile_rollouts
 
 
@@ -21,7 +21,7 @@ def z0():
 
 
 @pytest.mark.parametrize("make", [dynamics, lambda: BaselineMLP(8, (12,))])
-def test_states_and_gradients_are_the_plain_ones(make, z0):
+def test_states_and_gradients_are_the_plain_ones(make, z0, capsys):
     torch.manual_seed(0)
     plain = make()
     torch.manual_seed(0)
@@ -31,9 +31,24 @@ def test_states_and_gradients_are_the_plain_ones(make, z0):
     torch.testing.assert_close(compiled.rollout(z0, 3), plain.rollout(z0, 3), rtol=1e-5, atol=1e-5)
     for mine, other in zip(compiled.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, other.grad, rtol=1e-4, atol=1e-4)
+    assert capsys.readouterr().out == ""  # no fallback
 
 
-def test_training_as_on_a_gpu_has_the_hand_written_adjoints_gradients(z0, monkeypatch):
+def test_gradients_with_respect_to_the_start_and_through_it(z0):
+    plain, compiled = dynamics().requires_grad_(False), compile_rollouts(dynamics().requires_grad_(False))
+    starts = [z0.clone().requires_grad_() for _ in range(2)]
+    for model, start in zip((plain, compiled), starts, strict=True):
+        model.rollout(model.rollout(start, 1)[:, -1], 2).square().sum().backward()
+    torch.testing.assert_close(starts[1].grad, starts[0].grad, rtol=1e-4, atol=1e-5)
+
+
+def test_no_steps_and_no_parameters(z0, capsys):
+    assert torch.equal(compile_rollouts(dynamics()).rollout(z0, 0), z0[:, None])
+    assert torch.equal(compile_rollouts(Persistence()).rollout(z0, 2), z0[:, None].expand(5, 3, 8))
+    assert capsys.readouterr().out == ""
+
+
+def test_what_a_gpu_trains_with_has_the_hand_written_adjoints_gradients(z0, monkeypatch, capsys):
     plain, compiled = dynamics(), dynamics()
     with monkeypatch.context() as pretended:
         pretended.setattr("torch.Tensor.is_cuda", True)
@@ -44,6 +59,7 @@ def test_training_as_on_a_gpu_has_the_hand_written_adjoints_gradients(z0, monkey
     torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=1e-5)
     for mine, other in zip(compiled.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, other.grad, rtol=1e-4, atol=1e-5)
+    assert capsys.readouterr().out == ""
 
 
 class NoBackward(torch.autograd.Function):
