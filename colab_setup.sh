@@ -143,8 +143,8 @@ run_tests() {
   check "ruff check" "$python" -m ruff check .
   check "ruff format" "$python" -m ruff format --check .
   check "unit tests" "${pytest[@]}" tests
-  check "notebook chain" "${pytest[@]}" -m chain --durations=0 tests/test_notebook_chain.py
-  check "notebook outputs" "${pytest[@]}" --nbval --nbval-current-env tests/test_notebook_outputs.py \
+  check "notebook chain" "${pytest[@]}" -m chain --durations=0 tests/notebooks/test_chain.py
+  check "notebook outputs" "${pytest[@]}" --nbval --nbval-current-env tests/notebooks/test_outputs.py \
     notebooks/[0-9][0-9]_*.ipynb
   printf '\n%s' "$report"
   return "$failed"
@@ -158,7 +158,7 @@ case "${1-}" in
   run)
     setup
     # -P: this project's module, not one in the current directory, which stays for relative folders.
-    PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec "$python" -P -m hjepa_utils.notebooks "$@"
+    PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec "$python" -P -m hjepa_utils "$@"
     ;;
   test)
     [ $# -eq 1 ] || { usage >&2 && exit 2; }

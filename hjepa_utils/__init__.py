@@ -1,52 +1,220 @@
 """H-JEPA: Hamiltonian dynamics on the latents of a frozen video encoder.
 
-Importing this package imports neither transformers nor torchcodec: what needs them
-(`load_encoder`, `encode_video`, `read_video`, …) is fetched when it is first named.
+Importing this package imports neither transformers nor torchcodec nor timm: what needs them
+(`load_encoder`, `encode_video`, …) is fetched when it is first named.
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-_HOME = {
-    "billiards": (
-        "advance_balls", "contacts_per_interval", "kinetic_energy", "render_frames", "simulate_collisions",
-    ),
-    "video": ("preview_video", "read_video", "stream_video", "write_video"),
-    "encoder": ("Encoder", "PAPER_ENCODER", "load_encoder"),
-    "clips": ("encode_video", "encode_videos"),
-    "hamiltonian": ("HNN", "Hamiltonian", "SeparableHNN"),
-    "integrators": (
-        "NotSymplecticWarning", "euler_step", "implicit_midpoint_step", "leapfrog_step", "rk4_step",
-        "rollout", "stormer_verlet_step", "tao_step",
-    ),
-    "dynamics": ("BaselineMLP", "HamiltonianDynamics", "Persistence", "TrainingMean"),
-    "windows": (
-        "LatentWindows", "Standardiser", "load_latents", "make_windows", "split_by_video", "split_by_window",
-    ),
-    "training": ("energy_weight", "fit", "fit_arm", "fit_seeds", "rollout_loss"),
-    "evaluation": (
-        "clustered_interval", "energy_drift", "frame_pca", "in_words", "median_and_interval",
-        "probe_scores", "ridge_probe", "rollout_errors", "summarise", "to_digits",
-    ),
-    "symplecticity": (
-        "RandomEnergy", "convergence_order", "energy_error", "forward_back_error", "isotropy_defect",
-        "step_jacobian", "step_properties", "symplectic_defect",
-    ),
-    "arms": (
-        "Experiment", "arm_distances", "arm_drifts", "arm_errors", "arm_rollouts", "arm_summary",
-        "arms_table", "compare_arms", "effect", "error_growth", "long_drift", "ratio_of_means",
-        "training_error",
-    ),
-    "run": ("check", "seeded", "start_run"),
-}  # fmt: skip
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-__all__ = sorted(_MODULE_OF)
+from .dynamics.baselines import (
+    GRU,
+    BaselineMLP,
+    LinearMap,
+    NeuralODE,
+    Persistence,
+    TrainingMean,
+    floors,
+    n_parameters,
+)
+from .dynamics.hamiltonian import HNN, FeatureHamiltonian, Hamiltonian, SeparableHNN, fourier_features
+from .dynamics.integrators import (
+    NotSymplecticWarning,
+    euler_step,
+    implicit_midpoint_step,
+    leapfrog_step,
+    rk4_step,
+    rollout,
+    stormer_verlet_step,
+    tao_step,
+)
+from .dynamics.predictors import HamiltonianDynamics, RotatedDynamics, SubstepDynamics
+from .dynamics.symplecticity import (
+    RandomEnergy,
+    convergence_order,
+    energy_error,
+    forward_back_error,
+    step_jacobian,
+    step_properties,
+    symplectic_defect,
+)
+from .experiment.comparison import Experiment, arms_table, compare_arms
+from .experiment.ensemble import stack
+from .experiment.evaluation import (
+    arm_distances,
+    arm_drifts,
+    arm_errors,
+    arm_rollouts,
+    energy_drift,
+    error_growth,
+    long_drift,
+    rollout_errors,
+    training_error,
+)
+from .experiment.intervals import (
+    arm_summary,
+    clustered_interval,
+    effect,
+    in_words,
+    median_and_interval,
+    ratio_of_means,
+    summarise,
+    to_digits,
+)
+from .experiment.probing import StateProbe, frame_pca, probe_scores, ridge_probe
+from .experiment.training import energy_weight, fit, fit_arm, fit_seeds, rollout_loss
+from .latents.names import PAPER_ENCODER
+from .latents.video import find_videos, preview_video, read_video, stream_video, write_video
+from .latents.windows import (
+    LatentWindows,
+    Standardiser,
+    load_latents,
+    make_windows,
+    split_by_video,
+    split_by_window,
+)
+from .runs.files import ArtifactError, file_hash, write_atomically, write_json
+from .runs.hardware import hardware, pick_device, pick_encoder_dtype, seeded
+from .runs.run import check, start_run
+from .simulators.billiards import (
+    advance_balls,
+    contact_masks,
+    contacts_per_interval,
+    kinetic_energy,
+    render_frames,
+    simulate_collisions,
+)
+from .systems.hjepa.controls import isotropy_defect
+from .systems.hjepa.paper import PUBLISHED, paper_arms
+
+if TYPE_CHECKING:
+    from .latents.clips import encode_video, encode_videos, simulate_latents
+    from .latents.encoder import Encoder, load_encoder, random_encoder, resize_frames
+    from .latents.image_encoder import encode_images, load_image_encoder
+
+_FETCHED = {
+    "encode_images": "latents.image_encoder",
+    "encode_video": "latents.clips",
+    "encode_videos": "latents.clips",
+    "Encoder": "latents.encoder",
+    "load_encoder": "latents.encoder",
+    "load_image_encoder": "latents.image_encoder",
+    "random_encoder": "latents.encoder",
+    "resize_frames": "latents.encoder",
+    "simulate_latents": "latents.clips",
+}
 
 
-def __getattr__(name):
-    if name not in _MODULE_OF:
+def __getattr__(name: str):
+    if name not in _FETCHED:
         raise AttributeError(f"hjepa_utils has no {name!r}")
-    return getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+    return getattr(import_module(f".{_FETCHED[name]}", __name__), name)
 
 
 def __dir__():
     return __all__
+
+
+__all__ = [
+    "GRU",
+    "HNN",
+    "PAPER_ENCODER",
+    "PUBLISHED",
+    "ArtifactError",
+    "BaselineMLP",
+    "Encoder",
+    "Experiment",
+    "FeatureHamiltonian",
+    "Hamiltonian",
+    "HamiltonianDynamics",
+    "LatentWindows",
+    "LinearMap",
+    "NeuralODE",
+    "NotSymplecticWarning",
+    "Persistence",
+    "RandomEnergy",
+    "RotatedDynamics",
+    "SeparableHNN",
+    "Standardiser",
+    "StateProbe",
+    "SubstepDynamics",
+    "TrainingMean",
+    "advance_balls",
+    "arm_distances",
+    "arm_drifts",
+    "arm_errors",
+    "arm_rollouts",
+    "arm_summary",
+    "arms_table",
+    "check",
+    "clustered_interval",
+    "compare_arms",
+    "contact_masks",
+    "contacts_per_interval",
+    "convergence_order",
+    "effect",
+    "encode_images",
+    "encode_video",
+    "encode_videos",
+    "energy_drift",
+    "energy_error",
+    "energy_weight",
+    "error_growth",
+    "euler_step",
+    "file_hash",
+    "find_videos",
+    "fit",
+    "fit_arm",
+    "fit_seeds",
+    "floors",
+    "forward_back_error",
+    "fourier_features",
+    "frame_pca",
+    "hardware",
+    "implicit_midpoint_step",
+    "in_words",
+    "isotropy_defect",
+    "kinetic_energy",
+    "leapfrog_step",
+    "load_encoder",
+    "load_image_encoder",
+    "load_latents",
+    "long_drift",
+    "make_windows",
+    "median_and_interval",
+    "n_parameters",
+    "paper_arms",
+    "pick_device",
+    "pick_encoder_dtype",
+    "preview_video",
+    "probe_scores",
+    "random_encoder",
+    "ratio_of_means",
+    "read_video",
+    "render_frames",
+    "resize_frames",
+    "ridge_probe",
+    "rk4_step",
+    "rollout",
+    "rollout_errors",
+    "rollout_loss",
+    "seeded",
+    "simulate_collisions",
+    "simulate_latents",
+    "split_by_video",
+    "split_by_window",
+    "stack",
+    "start_run",
+    "step_jacobian",
+    "step_properties",
+    "stormer_verlet_step",
+    "stream_video",
+    "summarise",
+    "symplectic_defect",
+    "tao_step",
+    "to_digits",
+    "training_error",
+    "write_atomically",
+    "write_json",
+    "write_video",
+]

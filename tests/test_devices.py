@@ -24,9 +24,11 @@ from hjepa_utils import (
     rollout_loss,
     tao_step,
 )
-from hjepa_utils.checkpoints import restore_training, save_training
-from hjepa_utils.controls import GRU, LinearMap, NeuralODE, SubstepDynamics, principal_directions
-from hjepa_utils.seeds import stack
+from hjepa_utils.dynamics.baselines import GRU, LinearMap, NeuralODE
+from hjepa_utils.dynamics.predictors import SubstepDynamics
+from hjepa_utils.experiment.ensemble import stack
+from hjepa_utils.runs.checkpoints import restore_training, save_training
+from hjepa_utils.systems.hjepa.controls import principal_directions
 
 D = 8
 MODELS = {

@@ -1,0 +1,1 @@
+"""Energies, steps, and predictors with one `rollout`."""

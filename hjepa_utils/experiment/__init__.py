@@ -1,0 +1,1 @@
+"""Training, errors, intervals, verdicts, times: what every system is measured with."""

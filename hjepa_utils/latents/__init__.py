@@ -1,0 +1,1 @@
+"""From video files to latents and windows of them."""

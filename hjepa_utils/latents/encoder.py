@@ -1,0 +1,180 @@
+"""Frozen V-JEPA 2 encoders and the pictures they take; the only importer of transformers."""
+
+import hashlib
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+import transformers
+from huggingface_hub import HfApi
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from safetensors import SafetensorError
+from transformers import VJEPA2Model
+
+from ..runs.hardware import pick_device, pick_encoder_dtype, seeded
+from .names import FRAMINGS, HUB_ID, PAPER_ENCODER
+
+EMBEDDED = Path(__file__).parents[1] / "assets" / "embedded_vjepa2"
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_HEAD_KEYS = ("pooler.", "classifier.")  # the paper's checkpoint is a classifier; its head is not used
+_USE = f'use "embedded", a hub id such as "{PAPER_ENCODER}", or a folder in Hugging Face format'
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A frozen V-JEPA 2 on one device. Its embeddings are float32 (n_clips, latent_dim)."""
+
+    name: str
+    model: VJEPA2Model
+
+    @property
+    def latent_dim(self):
+        return self.model.config.hidden_size
+
+    @property
+    def image_size(self):
+        return self.model.config.crop_size
+
+    @property
+    def device(self):
+        return self.model.device
+
+    def weights_hash(self):
+        """SHA-256 over all weights: latents of other weights under the same name can be told apart."""
+        digest = hashlib.sha256()
+        for name, tensor in self.model.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.cpu().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    def compile(self):
+        """Let `torch.compile` fuse what it can, in place: slow at the first batch, other last bits.
+
+        Meant for a GPU and batches of one size, as `encode_videos` makes them.
+        """
+        self.model.encoder.compile(dynamic=False)
+
+    @torch.inference_mode()
+    def embed(self, clips):
+        """uint8 (B, T, 3, image_size, image_size) → float32 CPU (B, latent_dim), mean over tokens."""
+        pixels = normalise(clips.to(self.device)).to(self.model.dtype)
+        tokens = self.model(pixels, skip_predictor=True).last_hidden_state
+        return tokens.float().mean(dim=1).cpu()
+
+
+def load_encoder(name="embedded", *, device=None, dtype=None):
+    """A frozen V-JEPA 2 (Assran et al., 2025), on `device` in `dtype`.
+
+    `name`: `"embedded"` (ships with this module, needs no network), a hub id, `hub-id@revision`, or
+    a folder in Hugging Face format. `device` defaults to the GPU if there is one; `dtype` to what
+    the hardware multiplies fastest, except that the embedded encoder stays in float32 so that its
+    latents are the same everywhere. Weights are read from safetensors only and no remote code runs.
+
+    Raises `ValueError` for an unknown name or a checkpoint of another kind, `FileNotFoundError` for
+    a folder without a checkpoint, `ConnectionError` if the hub cannot be reached.
+    """
+    name, device = str(name), pick_device(device)
+    if dtype is None:
+        dtype = torch.float32 if name == "embedded" else pick_encoder_dtype(device)
+    folder = EMBEDDED if name == "embedded" else Path(name).expanduser()
+    if name == "embedded" or (name and folder.is_dir()):
+        for file in ("config.json", "model.safetensors"):
+            if not any(folder.glob(file.replace(".", "*."))):
+                raise FileNotFoundError(
+                    f"{folder} holds no {file}; save the model there with save_pretrained"
+                )
+        model = _from_pretrained(folder, dtype, local_files_only=True)
+    elif HUB_ID.fullmatch(name):
+        model = _from_hub(name, dtype)
+    else:
+        raise ValueError(f"unknown encoder {name!r}: {_USE}")
+    return Encoder(name, model.to(device).eval().requires_grad_(False))
+
+
+def random_encoder(encoder, *, seed):
+    """The same architecture on the same device with random weights: the control for any probe."""
+    weights = next(encoder.model.parameters())
+    with seeded(seed):
+        model = VJEPA2Model(encoder.model.config).to(weights.device, weights.dtype)
+    return Encoder("random weights", model.eval().requires_grad_(False))
+
+
+def normalise(clips):
+    """uint8 (…, 3, H, W) → float32, by ImageNet's mean and standard deviation, as V-JEPA 2 expects."""
+    mean, std = (torch.tensor(v, device=clips.device).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    return (clips.float() / 255 - mean) / std
+
+
+def resize_frames(frames, size, *, framing="whole", label="video"):
+    """uint8 (n_frames, 3, H, W) → uint8 (n_frames, 3, size, size), anti-aliased.
+
+    A picture that is not square loses its sides, with a warning if there is a `label` to name.
+    """
+    if framing not in FRAMINGS:
+        raise ValueError(f"framing must be one of {FRAMINGS}, got {framing!r}")
+    height, width = frames.shape[-2:]
+    if height != width:
+        if label:
+            warnings.warn(f"{label} is {width}×{height}: its centre square is used", stacklevel=3)
+        frames = _centre_crop(frames, min(height, width))
+    if framing == "processor":
+        enlarged = round(size * 292 / 256)
+        return _centre_crop(_resize(frames, enlarged), size)
+    return _resize(frames, size)
+
+
+def _resize(frames, size):
+    if frames.shape[-1] == size:
+        return frames
+    return F.interpolate(frames, (size, size), mode="bilinear", antialias=True)
+
+
+def _centre_crop(frames, size):
+    top, left = (frames.shape[-2] - size) // 2, (frames.shape[-1] - size) // 2
+    return frames[..., top : top + size, left : left + size]
+
+
+def _from_hub(name, dtype):
+    """From the local cache if it is there, else from the hub, asking once whether it answers."""
+    repo, _, revision = name.partition("@")
+    revision = revision or None
+    try:
+        return _from_pretrained(repo, dtype, revision=revision, local_files_only=True)
+    except OSError:
+        pass  # not in the cache
+    try:
+        HfApi().model_info(repo, revision=revision, timeout=10)
+    except (RepositoryNotFoundError, RevisionNotFoundError, GatedRepoError) as error:
+        raise ValueError(f"the hub has no public model {name!r}: {_USE}") from error
+    except Exception as error:
+        raise ConnectionError(
+            f"{name} is not in the local cache and the hub cannot be reached ({type(error).__name__}): "
+            'connect to the network, or use the encoder that needs none, "embedded"'
+        ) from error
+    return _from_pretrained(repo, dtype, revision=revision)
+
+
+def _from_pretrained(source, dtype, **options):
+    """`VJEPA2Model.from_pretrained` with its report judged here instead of printed."""
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    try:
+        model, report = VJEPA2Model.from_pretrained(
+            source, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
+        )
+    except SafetensorError as error:
+        raise ValueError(f"{source} holds damaged weights ({error}): download or save it again") from error
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+    if report["missing_keys"] or report.get("mismatched_keys"):
+        raise ValueError(
+            f"{source} is not a V-JEPA 2 checkpoint: {len(report['missing_keys'])} weights are missing"
+        )
+    unknown = [key for key in report["unexpected_keys"] if not key.startswith(_HEAD_KEYS)]
+    if unknown:
+        warnings.warn(
+            f"{source}: weights that V-JEPA 2 does not have were ignored: {unknown[:3]}", stacklevel=3
+        )
+    return model

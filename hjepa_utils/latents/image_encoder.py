@@ -1,0 +1,40 @@
+"""The control without the order of frames: each encoded by itself with an image model, mean over a clip."""
+
+import timm
+import torch
+from timm.data import resolve_model_data_config
+
+from ..runs.hardware import pick_device, seeded
+from .encoder import resize_frames
+
+
+def load_image_encoder(name="vit_tiny_patch16_224", *, pretrained, seed, image_size=224, device=None):
+    """A timm model without its classifier, in evaluation mode, and where its weights come from.
+
+    `pretrained=True` asks the hub; where it has none to give, and for `pretrained=False`, weights
+    are drawn from `seed`. Returns (model, "pretrained" or "random weights").
+    """
+    options = {"num_classes": 0, "img_size": image_size}
+    if pretrained:
+        try:
+            return timm.create_model(name, pretrained=True, **options).eval().to(
+                pick_device(device)
+            ), "pretrained"
+        except (OSError, RuntimeError) as error:
+            print(f"{name}: no pretrained weights ({type(error).__name__}), random ones are used")
+    with seeded(seed):
+        return timm.create_model(name, pretrained=False, **options).eval().to(
+            pick_device(device)
+        ), "random weights"
+
+
+@torch.inference_mode()
+def encode_images(model, frames, *, clip_frames=16, stride=4, batch_size=50):
+    """uint8 (n_frames, 3, H, W) → float32 CPU (n_clips, D): features of frames, mean over each clip."""
+    device, config = next(model.parameters()).device, resolve_model_data_config(model)
+    mean, std = (torch.tensor(config[key], device=device).view(3, 1, 1) for key in ("mean", "std"))
+    features = []
+    for batch in frames.split(batch_size):
+        pixels = resize_frames(batch, model.patch_embed.img_size[0]).to(device).float() / 255
+        features.append(model((pixels - mean) / std).float().cpu())
+    return torch.cat(features).unfold(0, clip_frames, stride).mean(dim=-1)

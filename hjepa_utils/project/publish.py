@@ -1,0 +1,76 @@
+"""From a run's folder into the repository: figures, results and the outputs of the notebooks."""
+
+import json
+import shutil
+from pathlib import Path
+
+import nbformat
+
+from ..runs.files import write_atomically, write_json
+from ..systems.hjepa.claims import write_claims
+
+MAX_NOTEBOOK_KB = 300  # GitHub shows larger notebooks late or not at all
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def publish_figures(run_folder, target, names, *, since):
+    """Copy what the run that began at `since` made, and remove pictures that it no longer makes.
+
+    `names` are the notebooks whose results are kept. The ledger of claims is made anew from them.
+    """
+    saved = json.loads((run_folder / "results.json").read_text())
+    for part in ("results", "wall_clock"):
+        saved[part] = {name: value for name, value in saved.get(part, {}).items() if name in names}
+    pictures = [p for p in (run_folder / "figures").glob("*.png") if p.stat().st_mtime >= since - 2]
+    target.mkdir(exist_ok=True)
+    for picture in pictures:
+        write_atomically(target / picture.name, lambda copy, picture=picture: shutil.copyfile(picture, copy))
+    for stale in {p.name for p in target.glob("*.png")} - {p.name for p in pictures}:
+        (target / stale).unlink()
+    write_json(target / "results.json", saved)
+    if "08_controls" in saved["results"]:
+        write_claims(target / "results.json", target / "claims.json")
+    print(f"published {len(pictures)} figures and results.json to {target}")
+
+
+def publish_costs(run_folder, results):
+    """Put what each notebook took under `wall_clock` of the published results, as `<scale>_costs`.
+
+    Of a run that was resumed, these are the costs of its last part.
+    """
+    saved = json.loads(results.read_text())
+    costs = json.loads((run_folder / "costs.json").read_text())
+    saved["wall_clock"][f"{run_folder.name}_costs"] = costs
+    write_json(results, saved)
+
+
+def refresh_notebooks(notebooks, executed_folder):
+    """Put the outputs of the executed copies into the committed notebooks: into all, or into none."""
+    texts = {path: refreshed(path, executed_folder / path.name) for path in notebooks}
+    for path, text in texts.items():
+        write_atomically(path, lambda copy, text=text: Path(copy).write_text(text, encoding="utf-8"))
+    print(f"refreshed the outputs of {len(texts)} notebooks")
+
+
+def refreshed(path, executed):
+    """The text of the notebook at `path` with the counts and outputs of its executed copy.
+
+    Nothing else of the copy is taken, so no timings, injected cells or widget states come along.
+    Raises `ValueError` if the copy has other cells or the result is too large.
+    """
+    notebook, ran = nbformat.read(path, as_version=4), nbformat.read(executed, as_version=4)
+    if [cell.source for cell in notebook.cells] != [cell.source for cell in ran.cells]:
+        raise ValueError(f"{path.name}: the executed copy has other cells or parameters; run it again")
+    for cell, ran_cell in zip(notebook.cells, ran.cells, strict=True):
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.execution_count, cell.outputs = ran_cell.execution_count, ran_cell.outputs
+            for output in cell.outputs:
+                output.get("data", {}).pop(_WIDGET, None)  # shows an error where its state is not saved
+    kept = {k: v for k, v in notebook.metadata.items() if k not in ("papermill", "widgets")}
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook.metadata = kept | {"kernelspec": kernel, "language_info": {"name": "python"}}
+    text = nbformat.writes(notebook) + "\n"
+    if len(text.encode()) > MAX_NOTEBOOK_KB * 1000:
+        raise ValueError(f"{path.name} would be larger than {MAX_NOTEBOOK_KB} KB: show smaller figures")
+    return text

@@ -1,0 +1,35 @@
+"""Devices, number formats and seeds."""
+
+from contextlib import contextmanager
+
+import torch
+
+
+def pick_device(device=None):
+    """The device asked for, else the GPU if there is one, else the CPU."""
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def pick_encoder_dtype(device):
+    """What an encoder multiplies fastest in: bf16 on A100-class GPUs and on CPUs with AMX or AVX-512
+    BF16, fp16 on older GPUs such as the T4, float32 otherwise."""
+    if device.type == "cuda":
+        real_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if real_bf16 else torch.float16
+    fast_bf16 = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if fast_bf16 else torch.float32
+
+
+def hardware(device):
+    """One line for tables, without a path or a host name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+
+
+@contextmanager
+def seeded(seed):
+    """Draw torch's default initial weights from `seed`, leaving the global generator as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

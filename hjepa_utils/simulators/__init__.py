@@ -1,0 +1,1 @@
+"""Exact physics and its pictures: where the data come from."""

@@ -1,0 +1,1 @@
+"""The paper's H-JEPA: its models, controls and benchmark."""

@@ -1,0 +1,210 @@
+"""What a step costs beside what people would use instead, measured side by side in one run."""
+
+from contextlib import redirect_stdout
+from functools import partial
+from importlib.util import find_spec
+from itertools import pairwise
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from torchdiffeq import odeint
+from transformers import VJEPA2Config, VJEPA2Model
+
+from ...dynamics.baselines import BaselineMLP
+from ...dynamics.hamiltonian import HNN, Hamiltonian, SeparableHNN
+from ...dynamics.integrators import euler_step, velocity
+from ...dynamics.predictors import HamiltonianDynamics
+from ...experiment.ensemble import Stacked
+from ...experiment.timing import seconds, side_by_side
+from ...experiment.training import rollout_loss
+from ...latents.clips import encode_videos
+from ...latents.encoder import Encoder, normalise, resize_frames
+from ...latents.video import read_video
+from ...runs.hardware import seeded
+from .compiled import compile_rollouts
+
+
+class AutogradHNN(Hamiltonian):
+    """An `HNN`'s energy in PyTorch's own functions, its gradient by autograd: the published way."""
+
+    def __init__(self, hnn):
+        super().__init__()
+        self.layers = hnn.layers
+
+    def forward(self, z):
+        for layer in self.layers[:-1]:
+            z = F.softplus(layer(z))
+        return self.layers[-1](z).squeeze(-1)
+
+
+class Solver(nn.Module):
+    """J∇H of an `HNN`, in closed form, under a fixed-step solver of torchdiffeq, one step a latent."""
+
+    def __init__(self, hnn, method):
+        super().__init__()
+        self.hnn, self.method = hnn, method
+
+    def field(self, t, z):
+        return velocity(self.hnn, z)
+
+    def rollout(self, z0, n_steps):
+        times = torch.arange(n_steps + 1, device=z0.device, dtype=z0.dtype)
+        return odeint(self.field, z0, times, method=self.method).movedim(0, -2)
+
+
+class TorchdynHNN(nn.Module):
+    """torchdyn's `HNN` and `NeuralODE`, where torchdyn is installed."""
+
+    def __init__(self, hnn):
+        super().__init__()
+        from torchdyn.core import NeuralODE
+        from torchdyn.models import HNN as Field
+
+        energy = nn.Sequential(*(m for layer in hnn.layers for m in (layer, nn.Softplus())))[:-1]
+        with redirect_stdout(None):  # it announces that it wraps the field
+            self.flow = NeuralODE(Field(energy), solver="euler", sensitivity="autograd")
+
+    def rollout(self, z0, n_steps):
+        times = torch.arange(n_steps + 1, device=z0.device, dtype=z0.dtype)
+        return self.flow.trajectory(z0, times).movedim(0, -2)
+
+
+def contestants(dim, device):
+    """The models that are timed, {name: model with a rollout}, all on the same weights where they can."""
+    hnn = HNN(dim)
+    for layer in hnn.layers:  # steps as long as the trained ones; the published initial field is almost zero
+        nn.init.xavier_normal_(layer.weight, gain=1.5, generator=torch.Generator().manual_seed(0))
+    models = {
+        "Baseline MLP": BaselineMLP(dim),
+        "HNN (Euler)": HamiltonianDynamics(hnn, euler_step),
+        "HNN (leapfrog)": HamiltonianDynamics(hnn),
+        "HNN (leapfrog, compiled)": HamiltonianDynamics(hnn),
+        "HNN (leapfrog, autograd)": HamiltonianDynamics(AutogradHNN(hnn)),
+        "separable HNN (leapfrog)": HamiltonianDynamics(SeparableHNN(dim)),
+        "torchdiffeq, Euler": Solver(hnn, "euler"),
+        "torchdiffeq, midpoint": Solver(hnn, "midpoint"),
+        "torchdiffeq, RK4": Solver(hnn, "rk4"),
+    }
+    if find_spec("torchdyn"):
+        models["torchdyn HNN, Euler"] = TorchdynHNN(hnn)
+    models = {name: model.to(device) for name, model in models.items()}
+    compile_rollouts(models["HNN (leapfrog, compiled)"])
+    return models
+
+
+def milliseconds_per_step(models, z0, n_steps, *, rounds):
+    """A rollout without gradients, divided by its steps: {name: model} → {name: (rounds)}."""
+    with torch.no_grad():
+        calls = {name: partial(model.rollout, z0, n_steps) for name, model in models.items()}
+        return {name: 1e3 * s / n_steps for name, s in seconds(calls, rounds=rounds).items()}
+
+
+def milliseconds_per_update(models, windows, *, rounds):
+    """One update on windows (B, T, D), loss, derivatives, AdamW: {name: model} → {name: (rounds)}.
+
+    A stack of models is given the windows once for each of them.
+    """
+    calls = {name: _update(model, windows) for name, model in models.items()}
+    return {name: 1e3 * s for name, s in seconds(calls, rounds=rounds).items()}
+
+
+def _update(model, windows):
+    optimiser = torch.optim.AdamW(model.parameters())
+    if isinstance(model, Stacked):
+        windows = windows.expand(len(next(model.parameters())), *windows.shape)
+
+    def update():
+        optimiser.zero_grad()
+        rollout_loss(model, windows, 0.5).total.sum().backward()
+        optimiser.step()
+
+    return update
+
+
+def growth(values, device, *, batch=32, dim=1024, horizon=3, rounds=5):
+    """Median ms per step of leapfrog and MLP while one of `values`' lists varies.
+
+    {quantity: values} → {quantity: {value: {model: ms}}}.
+    """
+    usual, grown = {"batch": batch, "dim": dim, "horizon": horizon}, {}
+    for quantity, settings in values.items():
+        grown[quantity] = {}
+        for value in settings:
+            at = usual | {quantity: value}
+            models = {
+                "HNN (leapfrog)": HamiltonianDynamics(HNN(at["dim"])),
+                "Baseline MLP": BaselineMLP(at["dim"]),
+            }
+            models = {name: model.to(device) for name, model in models.items()}
+            z0 = torch.randn(at["batch"], at["dim"], generator=torch.Generator().manual_seed(0)).to(device)
+            measured = milliseconds_per_step(models, z0, at["horizon"], rounds=rounds)
+            grown[quantity][value] = {name: float(np.median(ms)) for name, ms in measured.items()}
+    return grown
+
+
+def one_clip_at_a_time(encoder, video, *, clip_frames=16, stride=4):
+    """The published way to embed a video: every clip by itself, with the predictor left on."""
+    frames, latents = resize_frames(read_video(video), encoder.image_size), []
+    with torch.inference_mode():
+        for start in range(0, len(frames) - clip_frames + 1, stride):
+            clip = frames[None, start : start + clip_frames].to(encoder.device)
+            tokens = encoder.model(normalise(clip).to(encoder.model.dtype)).last_hidden_state
+            latents.append(tokens.float().mean(dim=1).cpu())
+    return torch.cat(latents)
+
+
+def clips_per_second(videos, published, ours, *, rounds=6):
+    """`side_by_side` of clips of video files embedded per second, one at a time and by `encode_videos`.
+
+    `published` and `ours` are the `Encoder`s of the two; they may differ in dtype.
+    """
+    n_clips = sum(len(latents) for _, latents in encode_videos(ours, videos))
+    reference = "one clip at a time, predictor on"
+    calls = {
+        reference: lambda: [one_clip_at_a_time(published, v) for v in videos],
+        "encode_videos": lambda: list(encode_videos(ours, videos)),
+    }
+    taken = seconds(calls, rounds=rounds, warm_up=1)
+    return side_by_side({name: n_clips / s for name, s in taken.items()}, reference)
+
+
+def share_of_matrix_rate(n_clips, encoder):
+    """What share of a large matrix product's rate, in the encoder's dtype, n clips per second take."""
+    return n_clips * flops_per_clip(encoder) / matrix_rate(encoder.device, encoder.model.dtype)
+
+
+def flops_per_clip(encoder, clip_frames=16):
+    """Floating-point operations of one embedding's products, two per multiply–add."""
+    clip = torch.zeros(1, clip_frames, 3, encoder.image_size, encoder.image_size, dtype=torch.uint8)
+    with FlopCounterMode(display=False) as counter:
+        encoder.embed(clip)
+    return counter.get_total_flops()
+
+
+def matrix_rate(device, dtype):
+    """Floating-point operations per second of a large square product."""
+    size = 8192 if device.type == "cuda" else 2048
+    matrix = torch.randn(size, size, device=device, dtype=dtype)
+    (taken,) = seconds({"product": lambda: matrix @ matrix}, rounds=5).values()
+    return 2 * size**3 / float(np.median(taken))
+
+
+def random_vit_l(device, dtype):
+    """V-JEPA 2 at the paper's size with random weights, which cost what trained ones cost."""
+    with seeded(0):
+        model = VJEPA2Model(VJEPA2Config(frames_per_clip=16))
+    return Encoder("ViT-L, random weights", model.to(device, dtype).eval().requires_grad_(False))
+
+
+def multiply_adds(dim, hidden_dims=(512, 512, 256)):
+    """Multiply–adds of one leapfrog step of the paper's `HNN` and of one step of its MLP, per state.
+
+    Each of the three stages runs the hidden layers forward and back, one half of the first layer
+    back, and that half forward again for what has moved.
+    """
+    hidden = sum(a * b for a, b in pairwise(hidden_dims))
+    stage = 2 * hidden + 2 * (dim // 2) * hidden_dims[0]
+    return {"HNN (leapfrog)": 3 * stage, "Baseline MLP": 2 * dim * 512 + 512 * 512}

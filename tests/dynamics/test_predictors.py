@@ -1,0 +1,236 @@
+"""The predictors: a learnable dt, saved and loaded whole, and the floors."""
+
+import pytest
+import torch
+
+from hjepa_utils import (
+    HNN,
+    BaselineMLP,
+    HamiltonianDynamics,
+    Persistence,
+    SeparableHNN,
+    TrainingMean,
+    euler_step,
+    implicit_midpoint_step,
+    leapfrog_step,
+    rk4_step,
+    rollout,
+)
+from hjepa_utils.dynamics.hamiltonian import FeatureHamiltonian
+from hjepa_utils.dynamics.predictors import RotatedDynamics, SubstepDynamics
+from hjepa_utils.systems.hjepa.compiled import compile_rollouts
+
+
+def steep(network):
+    """The published initialisation gives a field of almost zero; this one moves."""
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return network
+
+
+@pytest.fixture
+def z0():
+    return torch.randn(3, 8, generator=torch.manual_seed(1))
+
+
+@pytest.fixture
+def hamiltonian():
+    torch.manual_seed(0)
+    return steep(HNN(8, (16, 12)))
+
+
+COMBINATIONS = [  # a network and a step; only the first two share the products of the rollout
+    (HNN, leapfrog_step),
+    (HNN, euler_step),
+    (HNN, rk4_step),
+    (HNN, implicit_midpoint_step),
+    (SeparableHNN, leapfrog_step),
+]
+
+
+def points(*shape, seed=2):
+    return torch.randn(shape, dtype=torch.float64, generator=torch.manual_seed(seed))
+
+
+def in_float64(dynamics, dt):
+    """With dt in float64 too, where dt / substeps is the same number as without the class."""
+    dynamics.double().dt.data.fill_(dt)
+    return dynamics
+
+
+def orthogonal_matrix(seed):
+    return torch.linalg.qr(points(8, 8, seed=seed)).Q
+
+
+def test_a_rollout_is_the_steps_rollout(hamiltonian, z0):
+    for step in (leapfrog_step, euler_step):
+        dynamics = HamiltonianDynamics(hamiltonian, step, dt=0.4)
+        assert torch.equal(dynamics.rollout(z0, 5), rollout(step, hamiltonian, z0, torch.tensor(0.4), 5))
+    assert torch.equal(dynamics.energy(z0), hamiltonian(z0))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_copy_under_another_step_has_the_same_energy_and_dt(hamiltonian, z0, compiled):
+    dynamics = HamiltonianDynamics(hamiltonian, dt=0.4)
+    if compiled:
+        compile_rollouts(dynamics)
+    other = dynamics.under(euler_step)
+    expected = rollout(euler_step, hamiltonian, z0, torch.tensor(0.4), 5)
+    torch.testing.assert_close(other.rollout(z0, 5), expected)
+    torch.testing.assert_close(other.energy(z0), hamiltonian(z0))
+    assert other.clamped_dt == dynamics.clamped_dt
+    assert dynamics.step is leapfrog_step
+
+
+def test_dt_starts_at_one_and_learns(hamiltonian, z0):
+    dynamics = HamiltonianDynamics(hamiltonian)
+    assert dynamics.dt.item() == 1.0 and dynamics.step is leapfrog_step
+    assert "dt" in dict(dynamics.named_parameters())
+    dynamics.rollout(z0, 2).square().sum().backward()
+    assert dynamics.dt.grad.abs() > 0
+
+
+@pytest.mark.parametrize(("dt", "clamped", "slope"), [(0.05, 0.1, 0), (0.7, 0.7, 1), (5.0, 2.0, 0)])
+def test_dt_is_clamped_and_has_no_gradient_outside(hamiltonian, dt, clamped, slope):
+    dynamics = HamiltonianDynamics(hamiltonian)
+    with torch.no_grad():
+        dynamics.dt.fill_(dt)
+    assert dynamics.clamped_dt.item() == pytest.approx(clamped)
+    dynamics.clamped_dt.backward()
+    assert dynamics.dt.grad.item() == slope
+
+
+@pytest.mark.parametrize("dt", [0.0, -1.0, 2.5, float("nan")])
+def test_a_dt_outside_its_range_is_refused(hamiltonian, dt):
+    with pytest.raises(ValueError, match=r"dt must lie in \(0\.1, 2\.0\), got"):
+        HamiltonianDynamics(hamiltonian, dt=dt)
+
+
+@pytest.mark.parametrize("learnt_dt", [0.7123, 0.02, 7.0])
+@pytest.mark.parametrize("step", [leapfrog_step, euler_step])
+def test_saved_dynamics_roll_out_the_same_bits(tmp_path, hamiltonian, z0, step, learnt_dt):
+    dynamics = HamiltonianDynamics(hamiltonian, step)
+    with torch.no_grad():
+        dynamics.dt.fill_(learnt_dt)  # an optimiser may leave it outside the range that counts
+    dynamics.save_pretrained(tmp_path)
+    loaded = HamiltonianDynamics.from_pretrained(tmp_path)
+    assert torch.equal(loaded.rollout(z0, 6), dynamics.rollout(z0, 6))
+    assert torch.equal(HNN.from_pretrained(tmp_path)(z0), hamiltonian(z0))
+
+
+def test_saved_separable_dynamics_roll_out_the_same_bits(tmp_path, z0):
+    torch.manual_seed(0)
+    dynamics = HamiltonianDynamics(steep(SeparableHNN(8, (16, 12))))
+    dynamics.save_pretrained(tmp_path)
+    assert torch.equal(HamiltonianDynamics.from_pretrained(tmp_path).rollout(z0, 6), dynamics.rollout(z0, 6))
+
+
+def test_dynamics_that_are_not_there_are_missed(tmp_path):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
+        HamiltonianDynamics.from_pretrained(tmp_path)
+
+
+def test_bad_rollouts_are_refused_by_every_predictor(hamiltonian, z0):
+    predictors = [HamiltonianDynamics(hamiltonian), BaselineMLP(8, (16,)), Persistence()]
+    for predictor in [*predictors, TrainingMean(torch.zeros(8))]:
+        with pytest.raises(ValueError, match="n_steps must not be negative, got -2"):
+            predictor.rollout(z0, -2)
+    for predictor in predictors[:2]:
+        with pytest.raises(ValueError, match=r"takes z of width 8, got \(3, 6\)"):
+            predictor.rollout(z0[:, :6], 2)
+
+
+def steep64(model):
+    """In float64, with weights that move."""
+    torch.manual_seed(0)
+    model = model.double()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    return model
+
+
+@pytest.mark.parametrize(("kind", "step"), COMBINATIONS)
+def test_rotated_dynamics_start_as_the_papers(kind, step):
+    hamiltonian, z0 = steep64(kind(8, (16, 12))), points(3, 8)
+    plain = in_float64(HamiltonianDynamics(hamiltonian, step), 0.3)
+    rotated = in_float64(RotatedDynamics(hamiltonian, 8, step), 0.3)
+    assert torch.equal(rotated.rotation.weight, torch.eye(8, dtype=torch.float64))
+    torch.testing.assert_close(rotated.rollout(z0, 5), plain.rollout(z0, 5), rtol=1e-14, atol=1e-14)
+    both = rotated.rollout_with_energy(z0, 5), plain.rollout_with_energy(z0, 5)
+    for mine, expected in zip(*both, strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize(("kind", "step"), COMBINATIONS)
+def test_rotated_dynamics_are_a_rollout_in_other_coordinates(kind, step):
+    hamiltonian, z0, matrix = steep64(kind(8, (16, 12))), points(3, 8), orthogonal_matrix(seed=5)
+    rotated = in_float64(RotatedDynamics(hamiltonian, 8, step), 0.3)
+    rotated.rotation.weight = matrix
+    inside = rollout(step, hamiltonian, z0 @ matrix, 0.3, 5)
+    expected, energies = inside @ matrix.T, hamiltonian(inside)
+    assert (expected - rollout(step, hamiltonian, z0, 0.3, 5)).abs().max() > 0.1
+    torch.testing.assert_close(rotated.rollout(z0, 5), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(rotated.energy(expected), energies, rtol=1e-12, atol=1e-12)
+    states, along = rotated.rollout_with_energy(z0, 5)
+    torch.testing.assert_close(states, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(along, energies, rtol=1e-12, atol=1e-12)
+
+
+def test_the_rotation_learns_and_stays_one():
+    torch.manual_seed(0)
+    rotated = RotatedDynamics(HNN(8, (16, 12)), 8)
+    for parameter in rotated.hamiltonian.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    z0, target = points(16, 8).float(), points(16, 8, seed=3).float()
+    optimiser, losses = torch.optim.AdamW(rotated.parameters(), lr=1e-2), []
+    for _ in range(50):
+        states, energies = rotated.rollout_with_energy(z0, 4)
+        loss = (states[:, -1] - target).square().mean() + (energies - energies[:, :1]).abs().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    weight = rotated.rotation.weight.detach()
+    assert losses[-1] < 0.9 * losses[0]
+    assert (weight - torch.eye(8)).abs().max() > 0.05
+    torch.testing.assert_close(weight @ weight.T, torch.eye(8), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("substeps", [1, 4])
+@pytest.mark.parametrize(("kind", "step"), COMBINATIONS)
+def test_substeps_are_smaller_steps_of_which_every_kth_is_kept(kind, step, substeps):
+    hamiltonian, z0 = steep64(kind(8, (16, 12))), points(3, 8)
+    dynamics = in_float64(SubstepDynamics(hamiltonian, substeps, step), 0.8)
+    expected = rollout(step, hamiltonian, z0, 0.8 / substeps, 3 * substeps)[:, ::substeps]
+    assert dynamics.clamped_dt.item() == 0.8 / substeps and expected.shape == (3, 4, 8)
+    torch.testing.assert_close(dynamics.rollout(z0, 3), expected, rtol=1e-12, atol=1e-12)
+    states, energies = dynamics.rollout_with_energy(z0, 3)
+    torch.testing.assert_close(states, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(energies, hamiltonian(expected), rtol=1e-12, atol=1e-12)
+
+
+def test_substeps_divide_the_clamped_dt_and_its_gradient():
+    hamiltonian, z0 = steep64(HNN(8, (16, 12))), points(3, 8)
+    dynamics = in_float64(SubstepDynamics(hamiltonian, 4), 0.8)
+    whole = torch.tensor(0.8, dtype=torch.float64, requires_grad=True)
+    expected = rollout(leapfrog_step, hamiltonian, z0, whole / 4, 12)[:, ::4]
+    slope = torch.autograd.grad((expected * points(3, 4, 8)).sum(), whole)[0]
+    for states in (dynamics.rollout(z0, 3), dynamics.rollout_with_energy(z0, 3)[0]):
+        found = torch.autograd.grad((states * points(3, 4, 8)).sum(), dynamics.dt)[0]
+        torch.testing.assert_close(found, slope, rtol=1e-11, atol=0)
+    dynamics.dt.data.fill_(7.0)
+    assert dynamics.clamped_dt.item() == 0.5
+
+
+@pytest.mark.parametrize(
+    "dynamics",
+    [
+        RotatedDynamics(HNN(8, (8, 8)), 8),
+        SubstepDynamics(HNN(8, (8, 8)), 2),
+        HamiltonianDynamics(FeatureHamiltonian(HNN(8, (8, 8)), torch.tanh)),
+    ],
+)
+def test_what_could_not_be_loaded_is_not_saved(tmp_path, dynamics):
+    with pytest.raises(ValueError, match="cannot be saved here: save its state_dict with safetensors"):
+        dynamics.save_pretrained(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,242 @@
+"""The paper's losses, curriculum and loop against independent ones written out here."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from helpers import oscillators
+from torch import nn
+
+from hjepa_utils import HNN, BaselineMLP, HamiltonianDynamics, Persistence, energy_weight, fit, rollout_loss
+from hjepa_utils.experiment.training import cosine_lr
+
+
+class Killed(Exception):
+    """Stands for an interruption."""
+
+
+class Turning(nn.Module):
+    """ẑ turns by a fixed angle a step, and has an energy that it does not keep: q + p²."""
+
+    def rollout(self, z0, n_steps):
+        q, p = z0.chunk(2, dim=-1)
+        angles = [0.3 * t for t in range(n_steps + 1)]
+        return torch.stack(
+            [
+                torch.cat([q * math.cos(a) + p * math.sin(a), p * math.cos(a) - q * math.sin(a)], -1)
+                for a in angles
+            ],
+            dim=-2,
+        )
+
+    def rollout_with_energy(self, z0, n_steps):
+        states = self.rollout(z0, n_steps)
+        q, p = states.chunk(2, dim=-1)
+        return states, (q + p**2).sum(-1)
+
+
+def network(dtype=torch.float32, seed=0):
+    torch.manual_seed(seed)
+    return HamiltonianDynamics(HNN(4, (24, 16))).to(dtype)
+
+
+def bits(dynamics):
+    return {name: tensor.clone() for name, tensor in dynamics.state_dict().items()}
+
+
+def same_bits(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_losses_are_those_of_a_plain_loop():
+    windows = torch.randn(3, 5, 4, dtype=torch.float64, generator=torch.manual_seed(0))
+    losses = rollout_loss(Turning(), windows, 0.4)
+    prediction, energy = [], []
+    for window in windows.numpy():
+        q, p = window[0, :2], window[0, 2:]
+        for t in range(1, 5):
+            a = 0.3 * t
+            q_t, p_t = q * np.cos(a) + p * np.sin(a), p * np.cos(a) - q * np.sin(a)
+            prediction += list((np.concatenate([q_t, p_t]) - window[t]) ** 2)
+            energy.append(abs((q_t + p_t**2).sum() - (q + p**2).sum()))
+    assert losses.prediction.item() == pytest.approx(np.mean(prediction), rel=1e-12)
+    assert losses.energy.item() == pytest.approx(np.sum(energy) / (3 * 5), rel=1e-12)  # t = 0 counts in eq. 7
+    assert losses.total.item() == pytest.approx(
+        losses.prediction.item() + 0.4 * losses.energy.item(), rel=1e-12
+    )
+
+
+def test_all_losses_are_on_the_device_of_the_windows():
+    """On a GPU they are stacked, and one on the CPU among them stops the training."""
+    windows = torch.zeros(3, 4, 8, device="meta")
+    for model in (Persistence(), HamiltonianDynamics(HNN(8, (8, 8))).to("meta")):
+        losses = rollout_loss(model, windows, 0.5)
+        assert {loss.device.type for loss in losses} == {"meta"}
+
+
+def test_a_model_without_energy_has_no_energy_loss():
+    windows = oscillators(4)
+    losses = rollout_loss(Persistence(), windows, 0.7)
+    expected = ((windows[:, 1:] - windows[:, :1]) ** 2).mean().item()
+    assert losses.energy.item() == 0
+    assert losses.total.item() == losses.prediction.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_lambda_grows_linearly_from_a_tenth_to_one():
+    weights = [energy_weight(epoch, 50) for epoch in range(1, 51)]
+    np.testing.assert_allclose(weights, np.linspace(0.1, 1.0, 50), rtol=1e-12)
+    assert energy_weight(1, 1) == 0.1
+
+
+@pytest.mark.parametrize("n_epochs", [1, 7, 50])
+def test_the_learning_rate_is_that_of_cosine_annealing(n_epochs):
+    optimiser = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=1e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=n_epochs, eta_min=1e-5)
+    for epoch in range(1, n_epochs + 1):
+        assert cosine_lr(epoch, n_epochs) == pytest.approx(schedule.get_last_lr()[0], rel=1e-9)
+        optimiser.step()
+        schedule.step()
+
+
+def test_fit_learns_oscillators_better_than_persistence_and_a_line():
+    train, test = oscillators(192), oscillators(48, seed=1)
+    history = fit(network(), train, test, n_epochs=25, seed=0, lr=1e-2, batch_size=16)
+    floor = rollout_loss(Persistence(), test, 0).prediction.item()
+    line = test[:, :1] + torch.arange(8)[:, None] * (test[:, 1:2] - test[:, :1])
+    assert history[-1]["test_mse"] < 0.1 * floor
+    assert history[-1]["test_mse"] < (line - test).square().mean().item()
+    assert history[-1]["prediction"] < history[0]["prediction"]
+
+
+def test_the_history_says_what_ran():
+    train, test, dynamics = oscillators(40), oscillators(8, seed=1), network()
+    history = fit(dynamics, train, test, n_epochs=3, seed=0, lr=2e-3, min_lr=1e-4)
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    assert [row["lr"] for row in history] == [cosine_lr(epoch, 3, 2e-3, 1e-4) for epoch in (1, 2, 3)]
+    assert [row["energy_weight"] for row in history] == pytest.approx([0.1, 0.55, 1.0])
+    assert history[-1]["dt"] == dynamics.dt.item()
+    error = rollout_loss(dynamics, test, 0).prediction.item()
+    assert history[-1]["test_mse"] == pytest.approx(error, rel=1e-5)
+    for row in history:
+        assert row["loss"] == pytest.approx(
+            row["prediction"] + row["energy_weight"] * row["energy"], rel=1e-4
+        )
+    history = fit(BaselineMLP(4, (8,)), train, test, n_epochs=1, seed=0)
+    assert "dt" not in history[0] and history[0]["energy"] == 0
+
+
+def test_the_same_seed_gives_the_same_bits_whatever_the_global_generator():
+    train, test = oscillators(40), oscillators(8, seed=1)
+    runs = {}
+    for name, seed in (("first", 5), ("again", 5), ("other", 6)):
+        dynamics = network()
+        torch.manual_seed(len(runs))
+        history = fit(dynamics, train, test, n_epochs=2, seed=seed, batch_size=8)
+        runs[name] = bits(dynamics), history
+    assert same_bits(runs["first"][0], runs["again"][0]) and runs["first"][1] == runs["again"][1]
+    assert not same_bits(runs["first"][0], runs["other"][0])
+
+
+@pytest.mark.parametrize("make", [network, lambda: BaselineMLP(4, (8,))])
+@pytest.mark.parametrize("done", [0, 1, 3])
+def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path, make, done):
+    train, test, options = (
+        oscillators(40),
+        oscillators(8, seed=1),
+        {"n_epochs": 4, "seed": 2, "batch_size": 8},
+    )
+    torch.manual_seed(0)
+    undisturbed = make()
+    expected = fit(undisturbed, train, test, **options)
+
+    def killed_after(epoch, n_epochs):
+        if epoch > done:
+            raise Killed
+        return energy_weight(epoch, n_epochs)
+
+    torch.manual_seed(0)
+    with pytest.raises(Killed):
+        fit(make(), train, test, **options, checkpoint=tmp_path / "run", energy_schedule=killed_after)
+    torch.manual_seed(99 if done else 0)  # after an epoch even the initial weights come from the file
+    resumed = make()
+    history = fit(resumed, train, test, **options, checkpoint=tmp_path / "run")
+    assert history == expected and same_bits(bits(resumed), bits(undisturbed))
+
+
+def test_a_finished_training_is_only_read(tmp_path):
+    train, test = oscillators(40), oscillators(8, seed=1)
+    finished = network()
+    history = fit(finished, train, test, n_epochs=2, seed=0, checkpoint=tmp_path)
+    again = network(seed=1)
+    assert fit(again, train, test, n_epochs=2, seed=0, checkpoint=tmp_path) == history
+    assert same_bits(bits(again), bits(finished))
+    assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
+
+
+def test_every_epoch_sees_full_batches_of_distinct_windows_in_a_new_order():
+    class Watched(BaselineMLP):
+        def rollout(self, z0, n_steps):
+            if torch.is_grad_enabled():
+                batches.append(z0[:, 0].tolist())
+            return super().rollout(z0, n_steps)
+
+    batches, train = [], oscillators(11)
+    fit(Watched(4, (8,)), train, train, n_epochs=2, seed=0, batch_size=4)
+    assert [len(batch) for batch in batches] == [4] * 4
+    epochs = [batches[0] + batches[1], batches[2] + batches[3]]
+    for seen in epochs:
+        assert len(set(seen)) == 8 and set(seen) <= set(train[:, 0, 0].tolist())
+    assert epochs[0] != epochs[1]
+
+
+def adamw_by_hand(dynamics, windows, n_epochs, max_norm):
+    """The same training with the optimiser written out, one full batch an epoch."""
+    parameters = dict(dynamics.named_parameters())
+    first = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    second = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    for epoch in range(1, n_epochs + 1):
+        loss = rollout_loss(dynamics, windows, energy_weight(epoch, n_epochs)).total
+        slopes = dict(zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True))
+        network_norm = math.sqrt(sum(g.square().sum().item() for name, g in slopes.items() if name != "dt"))
+        lr = cosine_lr(epoch, n_epochs)
+        with torch.no_grad():
+            for name, p in parameters.items():
+                norm = abs(slopes[name].item()) if name == "dt" else network_norm
+                g = slopes[name] * min(1, max_norm / (norm + 1e-6))  # PyTorch's 1e-6
+                first[name] = 0.9 * first[name] + 0.1 * g
+                second[name] = 0.999 * second[name] + 0.001 * g.square()
+                mean, square = first[name] / (1 - 0.9**epoch), second[name] / (1 - 0.999**epoch)
+                p.mul_(1 - lr * 1e-5).sub_(lr * mean / (square.sqrt() + 1e-8))
+
+
+def test_gradients_are_clipped_and_the_step_is_adamws():
+    windows, distances = oscillators(12).double(), {}
+    for max_norm in (1e-7, 1e-2, 1e9):  # AdamW's first step hides the norm until it nears its ε
+        expected, actual = network(torch.float64), network(torch.float64)
+        adamw_by_hand(expected, windows, 4, max_norm)
+        fit(actual, windows, windows, n_epochs=4, seed=0, batch_size=12, max_norm=max_norm)
+        for name, tensor in expected.state_dict().items():
+            torch.testing.assert_close(actual.state_dict()[name], tensor, rtol=1e-6, atol=1e-9)
+        distances[max_norm] = torch.cat([p.detach().flatten() for p in actual.parameters()])
+    assert all((a - b).abs().max() > 1e-6 for a, b in pairwise(distances.values()))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("which", ["training", "test"])
+def test_windows_with_nan_or_infinity_are_refused_before_anything_is_learnt(value, which):
+    windows = {"training": oscillators(8), "test": oscillators(8, seed=1)}
+    windows[which][3, 2, 1] = value
+    dynamics = network()
+    before = bits(dynamics)
+    with pytest.raises(ValueError, match=f"the {which} windows hold NaN or infinity"):
+        fit(dynamics, windows["training"], windows["test"], n_epochs=1, seed=0)
+    assert same_bits(bits(dynamics), before)
+
+
+def test_fewer_windows_than_a_batch_are_one_batch():
+    dynamics = network()
+    before = bits(dynamics)
+    history = fit(dynamics, oscillators(5), oscillators(3, seed=1), n_epochs=1, seed=0, batch_size=32)
+    assert math.isfinite(history[0]["loss"]) and not same_bits(bits(dynamics), before)

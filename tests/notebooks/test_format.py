@@ -1,0 +1,96 @@
+"""What every committed notebook must look like, read from its JSON; nothing is executed."""
+
+import ast
+import re
+
+import nbformat
+import pytest
+from helpers import ROOT
+from IPython.core.inputtransformer2 import TransformerManager
+
+from hjepa_utils.project.publish import MAX_NOTEBOOK_KB
+
+COLAB = "https://colab.research.google.com/github/hjepa/hjepa/blob/main/notebooks/"
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+ABSOLUTE_PATH = re.compile(r"(?<![\w.:/+])/[\w.-]+/[\w./-]+")
+DATA_URI = re.compile(r"data:[^\"'\s)]+")
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def path(request):
+    return request.param
+
+
+@pytest.fixture
+def notebook(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def tagged(notebook, tag):
+    return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", ())]
+
+
+def syntax_tree(cell):
+    return ast.parse(TransformerManager().transform_cell(cell.source))  # turns `!` and `%` lines into Python
+
+
+def texts(notebook):
+    """Everything that the outputs show as text."""
+    for output in (output for cell in code_cells(notebook) for output in cell.outputs):
+        yield output.get("text", "")
+        yield from (text for kind, text in output.get("data", {}).items() if kind.startswith("text/"))
+
+
+def test_notebooks_are_numbered_without_gaps():
+    assert [int(path.name[:2]) for path in NOTEBOOKS] == list(range(1, len(NOTEBOOKS) + 1))
+    assert NOTEBOOKS
+
+
+def test_is_short_enough_to_read(path, notebook):
+    """A code cell fits on a screen; figures and tables, which one reads less, may take a few lines more."""
+    lines = [cell.source.splitlines() for cell in code_cells(notebook)]
+    code = [sum(bool(line.strip()) and not line.strip().startswith("#") for line in cell) for cell in lines]
+    assert len(notebook.cells) <= 36
+    assert max(code) <= 32
+    assert path.stat().st_size <= MAX_NOTEBOOK_KB * 1000
+
+
+def test_begins_with_a_title_and_its_own_colab_badge(path, notebook):
+    first = notebook.cells[0]
+    assert first.cell_type == "markdown"
+    assert first.source.startswith("# ")
+    assert f"({COLAB}{path.name})" in first.source or f'"{COLAB}{path.name}"' in first.source
+
+
+def test_has_one_parameters_cell_with_literals_only(notebook):
+    (cell,) = tagged(notebook, "parameters")
+    statements = syntax_tree(cell).body
+    assert all(isinstance(s, ast.Assign) and len(s.targets) == 1 for s in statements)
+    defaults = {s.targets[0].id: ast.literal_eval(s.value) for s in statements}
+    assert defaults["SCALE"] == "quick"  # nbval cannot set it, and the committed outputs are quick
+    assert "SEED" in defaults
+
+
+def test_reads_the_scale_in_one_cell_only(notebook):
+    def reads_scale(cell):
+        names = (node for node in ast.walk(syntax_tree(cell)) if isinstance(node, ast.Name))
+        return any(name.id == "SCALE" and isinstance(name.ctx, ast.Load) for name in names)
+
+    assert sum(reads_scale(cell) for cell in code_cells(notebook)) == 1
+
+
+def test_was_executed_in_order_without_errors(notebook):
+    cells = code_cells(notebook)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
+
+
+def test_holds_nothing_of_the_run_or_the_machine(notebook):
+    assert not tagged(notebook, "injected-parameters")
+    assert not {"papermill", "widgets"} & set(notebook.metadata)
+    found = [match for text in texts(notebook) for match in ABSOLUTE_PATH.findall(DATA_URI.sub("", text))]
+    assert not found, "outputs hold absolute paths"

@@ -1,0 +1,271 @@
+"""The runner, with small notebooks that are really executed."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import psutil
+import pytest
+from helpers import ROOT
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from hjepa_utils.__main__ import main
+from hjepa_utils.project import publish
+from hjepa_utils.project import runner as notebooks
+from hjepa_utils.project.publish import refreshed
+from hjepa_utils.project.runner import NotebookFailed, run_notebook
+
+PARAMETERS = 'SCALE = "quick"  # @param ["quick", "paper"]\nENCODER = "auto"\nSEED = 0'
+# What the real notebooks do through `hjepa_utils.run`: a figure and a section of results.json.
+SAVE = """
+import json, os, pathlib
+name = {name!r}
+folder = pathlib.Path(os.environ["HJEPA_ARTIFACTS"]) / SCALE
+(folder / "figures").mkdir(parents=True, exist_ok=True)
+(folder / "figures" / f"{{name}}.png").write_bytes(SCALE.encode())
+file = folder / "results.json"
+saved = json.loads(file.read_text()) if file.exists() else {{"run": {{"scale": SCALE}}, "results": {{}}}}
+saved["results"][name] = [SCALE, ENCODER, SEED, os.environ.get("HF_HUB_OFFLINE")]
+file.write_text(json.dumps(saved))
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """An empty project in a folder with a space; its notebooks are added with `add`."""
+    root = tmp_path / "a project"
+    (root / "notebooks").mkdir(parents=True)
+    monkeypatch.setattr(notebooks, "ROOT", root)
+    monkeypatch.setenv("HJEPA_ARTIFACTS", str(root / "artifacts"))
+    for name in ("HF_HUB_OFFLINE", "HJEPA_HEADLESS", "TQDM_DISABLE", "PYDEVD_DISABLE_FILE_VALIDATION"):
+        monkeypatch.setenv(name, "0")
+    return root
+
+
+def add(project, name, *sources, parameters=PARAMETERS):
+    cells = [new_code_cell(source) for source in (parameters, *sources)]
+    cells[0].metadata["tags"] = ["parameters"]
+    path = project / "notebooks" / f"{name}.ipynb"
+    nbformat.write(new_notebook(cells=[new_markdown_cell(f"# {name}"), *cells]), path)
+    return path
+
+
+def add_pair(project):
+    for name, own in (("01_first", "VIDEO_DIR = ''"), ("02_second", "RATE = 0.5")):
+        add(project, name, SAVE.format(name=name), parameters=f"{PARAMETERS}\n{own}")
+
+
+def saved(project, scale, folder="artifacts"):
+    return json.loads((project / folder / scale / "results.json").read_text())["results"]
+
+
+def sources(path):
+    return [cell.source for cell in nbformat.read(path, as_version=4).cells]
+
+
+def test_default_run_injects_nothing_and_reports_costs(project, capsys):
+    add_pair(project)
+    assert main(["run"]) == 0
+    assert saved(project, "quick") == {name: ["quick", "auto", 0, "1"] for name in ("01_first", "02_second")}
+    for path in (project / "notebooks").iterdir():
+        assert sources(project / "artifacts" / "quick" / "executed" / path.name) == sources(path)
+    out = capsys.readouterr().out
+    assert "[1/2] 01_first" in out and "[2/2] 02_second" in out
+    assert "min, peak" in out and "GB" in out
+
+
+def test_parameters_reach_only_the_notebooks_that_declare_them(project):
+    add_pair(project)
+    assert main(["run", "--scale", "paper", "-p", "SEED", "7", "-p", "RATE", "2"]) == 0
+    assert saved(project, "paper")["02_second"] == ["paper", "auto", 7, "0"]  # the hub may be needed
+    executed = project / "artifacts" / "paper" / "executed"
+    assert "RATE" not in "".join(sources(executed / "01_first.ipynb"))
+    assert "RATE = 2" in "".join(sources(executed / "02_second.ipynb"))
+
+
+def test_from_starts_there(project):
+    add_pair(project)
+    assert main(["run", "--from", "2", "--encoder", "embedded"]) == 0
+    assert saved(project, "quick") == {"02_second": ["quick", "embedded", 0, "1"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-p", "RATES", "2"], "-p RATES: no notebook has this parameter; there are: RATE, SEED, VIDEO_DIR"),
+        (["-p", "SCALE", "paper"], "-p SCALE: no notebook has this parameter"),
+        (["-p", "SEED", "zero"], "-p SEED takes a value like 0, got 'zero'"),
+        (["-p", "SEED", "1.5"], "-p SEED takes a value like 0, got '1.5'"),
+        (["--from", "03"], "no notebook begins with '03'; there are: 01_first, 02_second"),
+        (["--encoder", "vjepa"], "unknown encoder 'vjepa'"),
+        (["--publish", "-p", "SEED", "1"], "--publish takes no -p"),
+        (["--publish", "--from", "02"], "--publish takes no -p and no --from"),
+        (["--publish", "--encoder", "owner/name"], "--encoder only at paper scale"),
+    ],
+)
+def test_bad_arguments_are_one_sentence_before_anything_runs(project, capsys, arguments, message):
+    add_pair(project)
+    assert main(["run", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and error.count("\n") == 1
+    assert not (project / "artifacts").exists()
+
+
+def test_unknown_scale_names_the_known_ones(project, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["run", "--scale", "huge"])
+    assert "'quick', 'paper'" in capsys.readouterr().err
+
+
+def test_a_local_encoder_folder_is_made_absolute(project, monkeypatch):
+    (project / "my encoder").mkdir()
+    monkeypatch.chdir(project)
+    assert notebooks.check_encoder("my encoder") == str(project / "my encoder")
+
+
+def test_a_folder_parameter_is_meant_from_the_current_directory(project, monkeypatch):
+    add_pair(project)
+    monkeypatch.chdir(project)
+    (first, *_) = notebooks.plan_parameters(notebooks.find_notebooks(), {}, {"VIDEO_DIR": "clips"}).values()
+    assert first == {"VIDEO_DIR": str(project / "clips")}
+
+
+def test_notebooks_that_need_true_states_are_left_out_for_own_videos(project, capsys):
+    (project / "clips").mkdir()
+    add_pair(project)
+    add(project, "08_controls", "raise ValueError('no states')")
+    assert main(["run", "-p", "VIDEO_DIR", str(project / "clips")]) == 0
+    assert list(saved(project, "quick")) == ["01_first", "02_second"]
+    assert "your own videos have no true states: 08_controls" in capsys.readouterr().out
+
+
+def test_failure_stops_with_its_cause_on_one_line(project, capsys):
+    first = add(project, "01_first", "raise ValueError('no\\nvideo')")
+    add(project, "02_second", SAVE.format(name="02_second"))
+    before = first.read_bytes()
+    assert main(["run"]) == 1
+    output = capsys.readouterr()
+    errors = [line for line in output.err.splitlines() if line.startswith("error")]
+    executed = project / "artifacts" / "quick" / "executed" / "01_first.ipynb"
+    assert errors == [f"error: 01_first: ValueError: no video (see {executed})"]
+    assert "02_second" not in output.out
+    assert executed.exists() and first.read_bytes() == before
+    assert [path.name for path in executed.parent.iterdir()] == ["01_first.ipynb"]
+
+
+def test_dead_kernel_is_said_plainly(project):
+    path = add(project, "01_first", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(NotebookFailed, match="01_first: the kernel died without a Python error"):
+        run_notebook(path, project / "executed.ipynb")
+    assert (project / "executed.ipynb").exists()
+
+
+def test_timeout_is_said_plainly(project):
+    path = add(project, "01_first", "import time\ntime.sleep(60)")
+    with pytest.raises(NotebookFailed, match="a cell ran longer than 2 s"):
+        run_notebook(path, project / "executed.ipynb", timeout=2)
+
+
+def test_peak_memory_counts_the_kernel_and_its_children(project):
+    child = "import time; block = bytearray(b'x' * 200_000_000); time.sleep(1.5)"
+    start = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}])"
+    cost = run_notebook(add(project, "01_first", start), project / "executed.ipynb")
+    assert 200e6 < cost.peak_bytes < 1e9
+    assert 1.5 < cost.seconds < 60
+
+
+def test_unwritable_artifacts_are_one_sentence(project, capsys):
+    add_pair(project)
+    (project / "artifacts").write_text("a file where the folder should be")
+    assert main(["run"]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize("delay", [0, 4], ids=["while starting", "while running"])
+def test_ctrl_c_ends_the_kernel_without_a_traceback(project, delay):
+    add(project, "01_first", "import time\ntime.sleep(100)")
+    command = (
+        "import signal, sys, pathlib, hjepa_utils.project.runner as n; n.ROOT = pathlib.Path(sys.argv[1]); "
+    )
+    # A shell starts what it puts into the background, as some CI does, with Ctrl-C ignored.
+    command += "signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(n.main([]))"
+    runner = subprocess.Popen([sys.executable, "-c", command, project], cwd=ROOT, stderr=subprocess.PIPE)
+    executed = project / "artifacts" / "quick" / "executed"
+    kernels, deadline = [], time.monotonic() + 120
+    while not kernels and time.monotonic() < deadline:
+        time.sleep(0.1)
+        kernels = psutil.Process(runner.pid).children(recursive=True)
+    time.sleep(delay)
+    runner.send_signal(signal.SIGINT)
+    errors = runner.communicate(timeout=60)[1].decode()
+    assert runner.returncode == 130
+    assert "interrupted" in errors and "Traceback" not in errors
+    assert not any(kernel.is_running() for kernel in kernels)
+    assert (executed / "01_first.ipynb").exists()
+
+
+def test_publish_quick_refreshes_notebooks_and_figures(project):
+    add_pair(project)
+    (project / "figures").mkdir()
+    (project / "figures" / "stale.png").touch()
+    before = sources(project / "notebooks" / "01_first.ipynb")
+    assert main(["run", "--publish"]) == 0
+    notebook = nbformat.read(project / "notebooks" / "01_first.ipynb", as_version=4)
+    assert [cell.source for cell in notebook.cells] == before
+    assert [cell.execution_count for cell in notebook.cells[1:]] == [1, 2]
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells)
+    assert sorted(p.name for p in (project / "figures").iterdir()) == [
+        "01_first.png",
+        "02_second.png",
+        "results.json",
+    ]
+
+
+def test_publish_paper_keeps_quick_outputs_in_the_notebooks(project):
+    for name in ("01_first", "02_second"):
+        add(project, name, SAVE.format(name=name), "print(SCALE)")
+    figures = project / "figures"
+    assert main(["run", "--scale", "paper", "--encoder", "embedded", "--publish"]) == 0
+    assert saved(project, ".", "figures")["01_first"] == ["paper", "embedded", 0, "1"]
+    notebook = nbformat.read(project / "notebooks" / "01_first.ipynb", as_version=4)
+    assert notebook.cells[-1].outputs[0].text == "quick\n"
+    assert main(["run", "--publish"]) == 0  # must not replace the paper's figures
+    assert (figures / "01_first.png").read_bytes() == b"paper"
+
+
+def test_failed_publish_changes_nothing(project):
+    first = add(project, "01_first", SAVE.format(name="01_first"))
+    add(project, "02_second", "1 / 0")
+    before = first.read_bytes()
+    assert main(["run", "--publish"]) == 1
+    assert first.read_bytes() == before and not (project / "figures").exists()
+
+
+def test_refreshed_takes_only_counts_and_outputs(project):
+    path = add(project, "01_first", "1.5")
+    ran = nbformat.read(path, as_version=4)
+    ran.metadata |= {"papermill": {"duration": 1}, "widgets": {"state": {}}}
+    data = {"text/plain": "1.5", publish._WIDGET: {"model_id": "abc"}}
+    ran.cells[2].update(execution_count=2, metadata={"papermill": {"duration": 1}, "execution": {}})
+    ran.cells[2].outputs = [nbformat.v4.new_output("execute_result", data, execution_count=2)]
+    nbformat.write(ran, project / "executed.ipynb")
+    notebook = nbformat.reads(refreshed(path, project / "executed.ipynb"), as_version=4)
+    assert notebook.cells[2].outputs[0].data == {"text/plain": "1.5"}
+    assert notebook.cells[2].execution_count == 2 and not notebook.cells[2].metadata
+    assert [cell.id for cell in notebook.cells] == [cell.id for cell in ran.cells]
+    assert not {"papermill", "widgets"} & set(notebook.metadata)
+
+
+def test_refreshed_refuses_other_cells_and_large_outputs(project):
+    path, other = add(project, "01_first", "1.5"), add(project, "02_second", "2.5")
+    with pytest.raises(ValueError, match="the executed copy has other cells"):
+        refreshed(path, other)
+    large = nbformat.read(path, as_version=4)
+    large.cells[2].outputs = [nbformat.v4.new_output("stream", text="x" * 300_001)]
+    nbformat.write(large, other)
+    with pytest.raises(ValueError, match="would be larger than 300 KB"):
+        refreshed(path, other)
