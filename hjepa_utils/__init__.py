@@ -18,17 +18,16 @@ from .dynamics.baselines import (
     n_parameters,
 )
 from .dynamics.hamiltonian import HNN, FeatureHamiltonian, Hamiltonian, SeparableHNN, fourier_features
-from .dynamics.integrators import (
+from .dynamics.implicit import implicit_midpoint_step, stormer_verlet_step
+from .dynamics.integrators import driven_rollout, euler_step, leapfrog_step, rk4_step, rollout, tao_step
+from .dynamics.predictors import (
+    DrivenDynamics,
+    HamiltonianDynamics,
     NotSymplecticWarning,
-    euler_step,
-    implicit_midpoint_step,
-    leapfrog_step,
-    rk4_step,
-    rollout,
-    stormer_verlet_step,
-    tao_step,
+    RotatedDynamics,
+    SubstepDynamics,
 )
-from .dynamics.predictors import HamiltonianDynamics, RotatedDynamics, SubstepDynamics
+from .dynamics.step import Step
 from .dynamics.symplecticity import (
     RandomEnergy,
     convergence_order,
@@ -122,6 +121,7 @@ __all__ = [
     "PUBLISHED",
     "ArtifactError",
     "BaselineMLP",
+    "DrivenDynamics",
     "Encoder",
     "Experiment",
     "FeatureHamiltonian",
@@ -137,6 +137,7 @@ __all__ = [
     "SeparableHNN",
     "Standardiser",
     "StateProbe",
+    "Step",
     "SubstepDynamics",
     "TrainingMean",
     "advance_balls",
@@ -152,6 +153,7 @@ __all__ = [
     "contact_masks",
     "contacts_per_interval",
     "convergence_order",
+    "driven_rollout",
     "effect",
     "encode_images",
     "encode_video",

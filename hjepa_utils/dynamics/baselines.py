@@ -6,8 +6,9 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from .hamiltonian import SavedModel, check_width
-from .integrators import repeat, runge_kutta_4
+from .hamiltonian import check_state, whole_numbers
+from .integrators import check_n_steps, repeat, runge_kutta_4
+from .saved import SavedModel
 
 
 class BaselineMLP(nn.Module, SavedModel):
@@ -18,14 +19,22 @@ class BaselineMLP(nn.Module, SavedModel):
 
     def __init__(self, latent_dim=1024, hidden_dims=(512, 512), residual=False):
         super().__init__()
-        self.latent_dim, self.residual = latent_dim, residual
-        widths = (latent_dim, *hidden_dims)
+        (self.latent_dim,), self.hidden_dims = whole_numbers([latent_dim]), whole_numbers(hidden_dims)
+        self.residual = residual
+        widths = (self.latent_dim, *self.hidden_dims)
         hidden = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())]
-        self.network = nn.Sequential(*hidden, nn.Linear(widths[-1], latent_dim))
+        self.network = nn.Sequential(*hidden, nn.Linear(widths[-1], self.latent_dim))
+
+    def config(self):
+        return {
+            "latent_dim": self.latent_dim,
+            "hidden_dims": list(self.hidden_dims),
+            "residual": self.residual,
+        }
 
     def forward(self, z):
         """One step: (…, D) → (…, D)."""
-        change = self.network(check_width(z, self.latent_dim))
+        change = self.network(check_state(z, self.latent_dim, like=self.network[0].weight))
         return z + change if self.residual else change
 
     def rollout(self, z0, n_steps):
@@ -103,9 +112,8 @@ class GRU(nn.Module):
         return cls(latent_dim, int((math.sqrt(b * b + 12 * (n_parameters - latent_dim)) - b) / 6))
 
     def rollout(self, z0, n_steps):
-        if n_steps < 0:
-            raise ValueError(f"n_steps must not be negative, got {n_steps}")
-        flat = check_width(z0, self.latent_dim).reshape(-1, self.latent_dim)
+        check_n_steps(n_steps)
+        flat = check_state(z0, self.latent_dim, like=self.start.weight).reshape(-1, self.latent_dim)
         states, hidden = [flat], torch.tanh(self.start(flat))
         for _ in range(n_steps):
             hidden = self.cell(states[-1], hidden)
@@ -128,5 +136,5 @@ class NeuralODE(nn.Module):
         self.field = nn.Sequential(*hidden, nn.Linear(widths[-1], latent_dim))
 
     def rollout(self, z0, n_steps):
-        check_width(z0, self.latent_dim)
+        check_state(z0, self.latent_dim, like=self.field[0].weight)
         return repeat(lambda z: runge_kutta_4(self.field, z, 1.0), z0, n_steps)

@@ -35,7 +35,7 @@ class Weights(NamedTuple):
     last_bias: torch.Tensor
 
     @classmethod
-    def of(cls, parameters):
+    def from_parameters(cls, parameters):
         """From W₁, b₁, W₂, b₂, …, in the order of `HNN.parameters()`."""
         matrices, biases = parameters[::2], [bias.unsqueeze(-2) for bias in parameters[1::2]]
         halves = (half.contiguous() for half in matrices[0].chunk(2, dim=-1))
@@ -65,7 +65,7 @@ def affine(x, matrix, bias):
 
 def split_rollout(parameters, z0, dt, stages, n_steps):
     """z_0 … z_n, (…, B, D) → (…, B, n_steps + 1, D), differentiable to any order."""
-    return torch.stack(_advance(Weights.of(parameters), z0, dt, stages, n_steps)[0], dim=-2)
+    return torch.stack(_advance(Weights.from_parameters(parameters), z0, dt, stages, n_steps)[0], dim=-2)
 
 
 def _advance(weights, z0, dt, stages, n_steps, record=None):
@@ -75,15 +75,15 @@ def _advance(weights, z0, dt, stages, n_steps, record=None):
     states = [z0]
     for _ in range(n_steps):
         for kick, drift in stages:
-            at = weights.evaluate(a_q + a_p)
+            evaluation = weights.evaluate(a_q + a_p)
             if kick:
-                p = p - kick * dt * (at.gradients[0] @ weights.first_q)
+                p = p - kick * dt * (evaluation.gradients[0] @ weights.first_q)
                 a_p = p @ weights.first_p.mT
             if drift:
-                q = q + drift * dt * (at.gradients[0] @ weights.first_p)
+                q = q + drift * dt * (evaluation.gradients[0] @ weights.first_p)
                 a_q = affine(q, weights.first_q, weights.first_bias)
             if record is not None:
-                record.append((at, q, p))
+                record.append((evaluation, q, p))
         states.append(torch.cat([q, p], dim=-1))
     return states, a_q + a_p
 
@@ -96,10 +96,11 @@ class SplitRollout(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, z0, dt, stages, n_steps, *parameters):
-        weights, record = Weights.of(parameters), []
+        weights, record = Weights.from_parameters(parameters), []
         states, a = _advance(weights, z0, dt, stages, n_steps, record)
         record.append((weights.evaluate(a), None, None))
-        energies = torch.cat([weights.energy(at) for at, _, _ in record[:: len(stages)]], dim=-1)
+        at_steps = [evaluation for evaluation, _, _ in record[:: len(stages)]]
+        energies = torch.cat([weights.energy(evaluation) for evaluation in at_steps], dim=-1)
         ctx.weights, ctx.record, ctx.stages = weights, record, stages
         ctx.save_for_backward(z0, dt)
         return torch.stack(states, dim=-2), energies
@@ -109,29 +110,30 @@ class SplitRollout(torch.autograd.Function):
     def backward(ctx, z_bar, energy_bar):
         (z0, dt), weights, sums = ctx.saved_tensors, ctx.weights, GradientSums(ctx.weights)
         q_bar, p_bar = z_bar[..., -1, :].chunk(2, dim=-1)
-        a_bar = sums.through(ctx.record[-1][0], None, energy_bar[..., -1:])
+        a_bar = sums.adjoint(ctx.record[-1][0], None, energy_bar[..., -1:])
         aq_bar, ap_bar, dt_bar = a_bar, a_bar, torch.zeros_like(dt)
         for index in reversed(range(len(ctx.record) - 1)):
             step, stage = divmod(index, len(ctx.stages))
-            (at, q, p), (kick, drift) = ctx.record[index], ctx.stages[stage]
-            g, g_bar = at.gradients[0], 0.0
+            (evaluation, q, p), (kick, drift) = ctx.record[index], ctx.stages[stage]
+            g, g_bar = evaluation.gradients[0], 0.0
             if drift:
-                q_bar = q_bar + sums.through_first_q(aq_bar, q)
+                q_bar = q_bar + sums.first_q_adjoint(aq_bar, q)
                 sums.first_p.add(g, drift * dt * q_bar)
                 aq_bar, g_bar = 0.0, g_bar + drift * (q_bar @ weights.first_p.mT)
             if kick:
-                p_bar = p_bar + sums.through_first_p(ap_bar, p)
+                p_bar = p_bar + sums.first_p_adjoint(ap_bar, p)
                 sums.first_q.add(g, -kick * dt * p_bar)
                 ap_bar, g_bar = 0.0, g_bar - kick * (p_bar @ weights.first_q.mT)
             dt_bar = dt_bar + (g_bar * g).sum_to_size(dt.shape)
-            a_bar = sums.through(at, dt * g_bar, energy_bar[..., step : step + 1] if stage == 0 else None)
+            at_step = energy_bar[..., step : step + 1] if stage == 0 else None
+            a_bar = sums.adjoint(evaluation, dt * g_bar, at_step)
             aq_bar, ap_bar = aq_bar + a_bar, ap_bar + a_bar
             if stage == 0:
                 output_q_bar, output_p_bar = z_bar[..., step, :].chunk(2, dim=-1)
                 q_bar, p_bar = q_bar + output_q_bar, p_bar + output_p_bar
         q, p = z0.chunk(2, dim=-1)
-        q_bar, p_bar = q_bar + sums.through_first_q(aq_bar, q), p_bar + sums.through_first_p(ap_bar, p)
-        return torch.cat([q_bar, p_bar], dim=-1), dt_bar, None, None, *sums.of_parameters()
+        q_bar, p_bar = q_bar + sums.first_q_adjoint(aq_bar, q), p_bar + sums.first_p_adjoint(ap_bar, p)
+        return torch.cat([q_bar, p_bar], dim=-1), dt_bar, None, None, *sums.gradients()
 
 
 class Products:
@@ -168,38 +170,38 @@ class GradientSums:
         self.first_bias, self.hidden_bias = 0, [0 for _ in weights.hidden]
         self.last, self.last_bias = 0, 0
 
-    def through_first_q(self, aq_bar, q):
+    def first_q_adjoint(self, aq_bar, q):
         self.first_q.add(aq_bar, q)
         self.first_bias = self.first_bias + aq_bar.sum(dim=-2)
         return aq_bar @ self.weights.first_q
 
-    def through_first_p(self, ap_bar, p):
+    def first_p_adjoint(self, ap_bar, p):
         self.first_p.add(ap_bar, p)
         return ap_bar @ self.weights.first_p
 
-    def through(self, at, g_bar, energy_bar):
+    def adjoint(self, evaluation, g_bar, energy_bar):
         """a_bar of one evaluation, a Hessian-vector product, from g_bar and, unless None, H's own."""
-        g_bars = [torch.zeros_like(at.gradients[0]) if g_bar is None else g_bar]
+        g_bars = [torch.zeros_like(evaluation.gradients[0]) if g_bar is None else g_bar]
         for matrix, slope, gradient, products in zip(
-            self.weights.hidden, at.slopes[:-1], at.gradients[1:], self.hidden, strict=True
+            self.weights.hidden, evaluation.slopes[:-1], evaluation.gradients[1:], self.hidden, strict=True
         ):
             sloped = g_bars[-1] * slope
             products.add(gradient, sloped)
             g_bars.append(sloped @ matrix.mT)
-        self.last = self.last + (g_bars[-1] * at.slopes[-1]).sum(dim=-2, keepdim=True)
-        a_bar = g_bars[-1] * at.gradients[-1] * (1 - at.slopes[-1])  # σ' = σ (1 - σ)
+        self.last = self.last + (g_bars[-1] * evaluation.slopes[-1]).sum(dim=-2, keepdim=True)
+        a_bar = g_bars[-1] * evaluation.gradients[-1] * (1 - evaluation.slopes[-1])  # σ' = σ (1 - σ)
         if energy_bar is not None:
-            a_bar = a_bar + energy_bar * at.gradients[-1]
-            self.last = self.last + energy_bar.mT @ softplus(at.last_preactivation)
+            a_bar = a_bar + energy_bar * evaluation.gradients[-1]
+            self.last = self.last + energy_bar.mT @ softplus(evaluation.last_preactivation)
             self.last_bias = self.last_bias + energy_bar.sum(dim=-2)
         for k in reversed(range(len(self.hidden))):
-            self.hidden[k].add(a_bar, at.hidden[k])
+            self.hidden[k].add(a_bar, evaluation.hidden[k])
             self.hidden_bias[k] = self.hidden_bias[k] + a_bar.sum(dim=-2)
-            a_bar = (a_bar @ self.weights.hidden[k]) * at.slopes[k]
-            a_bar = a_bar + g_bars[k] * at.gradients[k] * (1 - at.slopes[k])
+            a_bar = (a_bar @ self.weights.hidden[k]) * evaluation.slopes[k]
+            a_bar = a_bar + g_bars[k] * evaluation.gradients[k] * (1 - evaluation.slopes[k])
         return a_bar
 
-    def of_parameters(self):
+    def gradients(self):
         """In the order of `HNN.parameters()`."""
         first = torch.cat([self.first_q.sum(), self.first_p.sum()], dim=-1)
         matrices = [first, *(products.sum() for products in self.hidden), self.last]

@@ -1,34 +1,27 @@
-"""One step of Hamilton's equations q̇ = ∂H/∂p, ṗ = -∂H/∂q, and its repetition; pure functions.
+"""Explicit steps of Hamilton's equations q̇ = ∂H/∂p, ṗ = -∂H/∂q, and the repetition of any step.
 
-Every step has the form `step(hamiltonian, z, dt)`: (…, D) → (…, D), with z = (q, p) along the last
-axis and `hamiltonian` a `Hamiltonian`; only Tao's takes two copies of z, side by side. GNI stands
-for Hairer, Lubich & Wanner, *Geometric Numerical Integration* (2nd edition, Springer 2006).
+Every step is a `Step`, called as `step(hamiltonian, z, dt)`: (…, D) → (…, D), with z = (q, p) along
+the last axis; only Tao's takes two copies of z, side by side. The implicit ones are in `implicit`.
+GNI stands for Hairer, Lubich & Wanner, *Geometric Numerical Integration* (2nd edition, Springer 2006).
 """
-
-import warnings
 
 import torch
 
 from .fast_rollout import split_rollout
-from .fixed_point import fixed_point
-from .hamiltonian import HNN, check_width, even_dim
+from .hamiltonian import Forced, check_state, even_dim, velocity
+from .step import HALF_KICK_DRIFT_HALF_KICK, as_step, declared
 
 
-class NotSymplecticWarning(UserWarning):
-    """The explicit leapfrog is used for a Hamiltonian for which it is not symplectic."""
-
-
+@declared(order=2, joint_order=1, stages=HALF_KICK_DRIFT_HALF_KICK)
 def leapfrog_step(hamiltonian, z, dt):
     """The paper's algorithm 1: half kick, drift, half kick.
 
     For a separable H = T(p) + V(q) this is Störmer–Verlet: second order, symplectic, and reversible
     in that a step of -dt undoes a step of dt.
     For a joint H(q, p), such as the paper's, each sub-step is not a shear, and the step is first
-    order, not symplectic and not reversible (GNI, §VI.3): it says so once, by a
-    `NotSymplecticWarning`, and `stormer_verlet_step` is the one that is.
+    order, not symplectic and not reversible (GNI, §VI.3); `stormer_verlet_step` is the one that is.
     """
     even_dim(z.shape[-1])
-    warn_if_joint(hamiltonian)
     q, p = z.chunk(2, dim=-1)
     p_half = p - dt / 2 * hamiltonian.gradient_q(z)
     q_new = q + dt * hamiltonian.gradient_p(torch.cat([q, p_half], dim=-1))
@@ -36,63 +29,26 @@ def leapfrog_step(hamiltonian, z, dt):
     return torch.cat([q_new, p_new], dim=-1)
 
 
+@declared(order=1, stages=((1, 1),))
 def euler_step(hamiltonian, z, dt):
     """Forward Euler, z + dt J∇H(z): first order, neither symplectic nor reversible for any H."""
     return z + dt * velocity(hamiltonian, z)
 
 
+@declared(order=4)
 def rk4_step(hamiltonian, z, dt):
     """The classical Runge–Kutta step: fourth order, neither symplectic nor reversible."""
     return runge_kutta_4(lambda z: velocity(hamiltonian, z), z, dt)
 
 
-def implicit_midpoint_step(hamiltonian, z, dt):
-    """z' = z + dt J∇H((z + z')/2): second order, symplectic and reversible for any H (GNI, §VI.4).
-
-    Solved by iteration, which converges where dt/2 ‖∇²H‖ is below about 0.7. Raises `RuntimeError` with the
-    residual reached where it does not. Differentiable once, by the implicit function theorem.
-    """
-    middle = fixed_point(lambda m: z + dt / 2 * velocity(hamiltonian, m), z, "the implicit midpoint step")
-    return 2 * middle - z
-
-
-def stormer_verlet_step(hamiltonian, z, dt):
-    """The leapfrog for a joint H: second order, symplectic and reversible (GNI, §VI.3, eq. 3.4).
-
-    p½ = p - dt/2 ∂H/∂q(q, p½),  q' = q + dt/2 (∂H/∂p(q, p½) + ∂H/∂p(q', p½)),
-    p' = p½ - dt/2 ∂H/∂q(q', p½). The first two are solved as in `implicit_midpoint_step`, with the
-    same error and gradient.
-    """
-    even_dim(z.shape[-1])
-    q = z.chunk(2, dim=-1)[0]
-    p_half = implicit_half_kick(hamiltonian, z, dt)
-    half_drift = q + dt / 2 * hamiltonian.gradient_p(torch.cat([q, p_half], dim=-1))
-
-    def second_half(q_new):
-        return half_drift + dt / 2 * hamiltonian.gradient_p(torch.cat([q_new, p_half], dim=-1))
-
-    q_new = fixed_point(second_half, q, "the drift of the Störmer–Verlet step")
-    p_new = p_half - dt / 2 * hamiltonian.gradient_q(torch.cat([q_new, p_half], dim=-1))
-    return torch.cat([q_new, p_new], dim=-1)
-
-
-def implicit_half_kick(hamiltonian, z, dt):
-    """p½ = p - dt/2 ∂H/∂q(q, p½): (…, D) → (…, D/2)."""
-    q, p = z.chunk(2, dim=-1)
-
-    def kicked(p_half):
-        return p - dt / 2 * hamiltonian.gradient_q(torch.cat([q, p_half], dim=-1))
-
-    return fixed_point(kicked, p, "the first kick of the Störmer–Verlet step")
-
-
+@declared(order=2, copies=2)
 def tao_step(hamiltonian, doubled, dt, *, binding=1.0):
     """Tao's explicit step for two copies (z, w) of a state: (…, 2 D) → (…, 2 D).
 
     Second order, and symplectic and reversible in the doubled space, not for z alone: the flow of
     H(q, y) + H(x, p) + ω/2 |z - w|² with z = (q, p), w = (x, y), split into its three terms; ω is
-    `binding` (Tao, Phys. Rev. E 94, 043303, 2016, arXiv:1609.02212). `rollout` makes the second
-    copy and returns the first.
+    `binding`, another one by `tao_step.with_options(binding=2.0)` (Tao, Phys. Rev. E 94, 043303, 2016,
+    arXiv:1609.02212). `rollout` makes the second copy and returns the first.
     """
     if doubled.shape[-1] % 4:
         raise ValueError(f"two copies of z = (q, p) have 4 equal parts, got {tuple(doubled.shape)}")
@@ -122,13 +78,6 @@ def _tao_binding(z, w, angle):
     return mean + turned, mean - turned
 
 
-def velocity(hamiltonian, z):
-    """Hamilton's vector field J∇H = (∂H/∂p, -∂H/∂q): (…, D) → (…, D)."""
-    even_dim(z.shape[-1])
-    dh_dq, dh_dp = hamiltonian.gradient(z).chunk(2, dim=-1)
-    return torch.cat([dh_dp, -dh_dq], dim=-1)
-
-
 def runge_kutta_4(field, z, dt):
     """One classical Runge–Kutta step of ż = field(z)."""
     k1 = field(z)
@@ -138,62 +87,66 @@ def runge_kutta_4(field, z, dt):
     return z + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
 
 
-def warn_if_joint(hamiltonian):
-    if not getattr(hamiltonian, "separable", False) and not torch.compiler.is_compiling():
-        warnings.warn(
-            "leapfrog_step is symplectic, second order and reversible only for H = T(p) + V(q), which this "
-            "Hamiltonian does not declare (`separable`): use stormer_verlet_step or implicit_midpoint_step.",
-            NotSymplecticWarning,
-            stacklevel=1,  # one place in one file, so that Python shows it once
-        )
-
-
-SPLITTINGS = {leapfrog_step: ((1 / 2, 0), (0, 1), (1 / 2, 0)), euler_step: ((1, 1),)}  # kick, drift per stage
-IMPLICIT_STEPS = (implicit_midpoint_step, stormer_verlet_step)
-
-
 def rollout(step, hamiltonian, z0, dt, n_steps):
-    """Repeat a step: (…, D) → (…, n_steps + 1, D), z0 first. `ValueError` if D is odd or n_steps < 0.
+    """Repeat a step: (…, D) → (…, n_steps + 1, D), z0 first.
 
     The same states as `repeat`, to rounding, with less arithmetic where the kinds of energy and step
     allow it: products of an `HNN`'s first layer are shared between stages, and a separable energy's
-    force between leapfrog steps. `tao_step` starts from two equal copies of z0.
+    force between steps. A step of two copies starts from two equal ones. Raises `ValueError` if D is
+    odd, n_steps < 0, or z0 is not what the energy takes.
     """
-    even_dim(z0.shape[-1])
-    if step is leapfrog_step:
-        warn_if_joint(hamiltonian)
-    if step is tao_step:
-        doubled = repeat(lambda zw: tao_step(hamiltonian, zw, dt), torch.cat([z0, z0], dim=-1), n_steps)
-        return doubled[..., : z0.shape[-1]]
-    if type(hamiltonian) is HNN and step in SPLITTINGS and n_steps >= 0:
-        flat = check_width(z0, hamiltonian.latent_dim).reshape(-1, z0.shape[-1])
-        states = split_rollout(list(hamiltonian.parameters()), flat, dt, SPLITTINGS[step], n_steps)
+    step = as_step(step)
+    check_state(z0)
+    check_n_steps(n_steps)
+    if step.copies > 1:
+        doubled = torch.cat([z0] * step.copies, dim=-1)
+        return repeat(lambda zw: step(hamiltonian, zw, dt), doubled, n_steps)[..., : z0.shape[-1]]
+    if step.stages and (parameters := hamiltonian.network_parameters()):
+        flat = check_state(z0, hamiltonian.latent_dim, like=parameters[0]).reshape(-1, z0.shape[-1])
+        states = split_rollout(parameters, flat, dt, step.stages, n_steps)
         return states.reshape(*z0.shape[:-1], n_steps + 1, z0.shape[-1])
-    if hamiltonian.separable and step is leapfrog_step:
-        return _separable_leapfrog(hamiltonian, z0, dt, n_steps)
+    if step.stages and hamiltonian.separable:
+        return _separable_rollout(hamiltonian, z0, dt, step.stages, n_steps)
     return repeat(lambda z: step(hamiltonian, z, dt), z0, n_steps)
 
 
-def _separable_leapfrog(hamiltonian, z0, dt, n_steps):
-    """`leapfrog_step` with two gradients a step: ∂V/∂q after a step is the one before the next."""
-    force = -hamiltonian.gradient_q(z0)
+def driven_rollout(step, hamiltonian, z0, dt, forces):
+    """`rollout` under forces on p, each held over one step: (…, D), (…, n, D/2) → (…, n + 1, D).
 
-    def step(z):
-        nonlocal force
-        q, p = z.chunk(2, dim=-1)
-        p_half = p + dt / 2 * force
-        q_new = q + dt * hamiltonian.gradient_p(torch.cat([q, p_half], dim=-1))
-        force = -hamiltonian.gradient_q(torch.cat([q_new, p_half], dim=-1))
-        return torch.cat([q_new, p_half + dt / 2 * force], dim=-1)
+    A force f that is held is the energy H - f·q, so that any step takes it as it is (`Forced`).
+    """
+    step, states = as_step(step), [check_state(z0)]
+    for force in forces.unbind(dim=-2):
+        states.append(rollout(step, Forced(hamiltonian, force), states[-1], dt, 1)[..., -1, :])
+    return torch.stack(states, dim=-2)
 
-    return repeat(step, z0, n_steps)
+
+def _separable_rollout(hamiltonian, z0, dt, stages, n_steps):
+    """Kicks and drifts of a separable energy; while q stands still, its force is not asked for again."""
+    q, p = z0.chunk(2, dim=-1)
+    states, force = [z0], None
+    for _ in range(n_steps):
+        for kick, drift in stages:
+            z = torch.cat([q, p], dim=-1)
+            moved = drift * dt * hamiltonian.gradient_p(z) if drift else None
+            if kick:
+                force = -hamiltonian.gradient_q(z) if force is None else force
+                p = p + kick * dt * force
+            if drift:
+                q, force = q + moved, None
+        states.append(torch.cat([q, p], dim=-1))
+    return torch.stack(states, dim=-2)
 
 
 def repeat(advance, z0, n_steps):
     """Repeat any map z → z of the last axis: (…, D) → (…, n_steps + 1, D), z0 first."""
-    if n_steps < 0:
-        raise ValueError(f"n_steps must not be negative, got {n_steps}")
+    check_n_steps(n_steps)
     states = [z0]
     for _ in range(n_steps):
         states.append(advance(states[-1]))
     return torch.stack(states, dim=-2)
+
+
+def check_n_steps(n_steps):
+    if n_steps < 0:
+        raise ValueError(f"n_steps must not be negative, got {n_steps}")

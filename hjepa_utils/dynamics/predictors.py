@@ -1,7 +1,8 @@
-"""Predictors of the next latents, all with one `rollout(z0, n_steps)`: (…, D) → (…, n_steps + 1, D)."""
+"""Predictors of the next latents with an energy: `rollout(z0, n_steps)`, (…, D) → (…, n_steps + 1, D)."""
 
 import copy
-import json
+import math
+import warnings
 from pathlib import Path
 
 import torch
@@ -9,34 +10,62 @@ from torch import nn
 from torch.nn.utils.parametrizations import orthogonal
 
 from ..runs.files import write_json
-from . import integrators
 from .fast_rollout import SplitRollout
-from .hamiltonian import HNN, SeparableHNN, check_width
-from .integrators import SPLITTINGS, leapfrog_step, rollout, warn_if_joint
+from .hamiltonian import HNN, SeparableHNN, check_state
+from .implicit import implicit_midpoint_step, stormer_verlet_step
+from .integrators import check_n_steps, driven_rollout, euler_step, leapfrog_step, rk4_step, rollout, tao_step
+from .saved import read_config
+from .step import as_step
 
 DT_RANGE = (0.1, 2.0)
+STEPS = {
+    step.name: step
+    for step in (
+        leapfrog_step, euler_step, rk4_step, implicit_midpoint_step, stormer_verlet_step, tao_step,
+    )
+}  # fmt: skip
+ENERGIES = {"HNN": HNN, "SeparableHNN": SeparableHNN}
+
+
+class NotSymplecticWarning(UserWarning):
+    """A step is used for a Hamiltonian for which it is of lower order and not symplectic."""
 
 
 class HamiltonianDynamics(nn.Module):
     """A Hamiltonian moved by a step with a learnable dt, clamped to [0.1, 2.0] (§3.3).
 
     dt is counted in embeddings. Only its product with the scale of H is determined by data:
-    H → cH with dt → dt/c leaves every trajectory as it is.
+    H → cH with dt → dt/c leaves every trajectory as it is. The leapfrog with an H that does not
+    declare itself `separable` is the paper's choice, and says so once by a `NotSymplecticWarning`.
     """
 
     def __init__(self, hamiltonian, step=leapfrog_step, dt=1.0):
         super().__init__()
         if not DT_RANGE[0] <= dt <= DT_RANGE[1]:
             raise ValueError(f"dt must lie in {DT_RANGE}, got {dt}")
-        self.hamiltonian, self.step = hamiltonian, step
+        self.hamiltonian, self.step = hamiltonian, as_step(step)
         self.dt = nn.Parameter(torch.tensor(float(dt)))
+        if self.step.joint_order != self.step.order and not hamiltonian.separable:
+            warnings.warn(
+                f"{self.step} is symplectic, second order and reversible only for H = T(p) + V(q), which "
+                "this Hamiltonian does not declare (`separable`): use stormer_verlet_step or "
+                "implicit_midpoint_step.",
+                NotSymplecticWarning,
+                stacklevel=2,
+            )
 
     @property
     def clamped_dt(self):
+        """The time between two embeddings."""
         return self.dt.clamp(*DT_RANGE)
 
+    @property
+    def step_dt(self):
+        """The time of one step."""
+        return self.clamped_dt
+
     def rollout(self, z0, n_steps):
-        return rollout(self.step, self.hamiltonian, z0, self.clamped_dt, n_steps)
+        return rollout(self.step, self.hamiltonian, z0, self.step_dt, n_steps)
 
     def energy(self, z):
         """The learned H: (…, D) → (…), in arbitrary units."""
@@ -47,19 +76,18 @@ class HamiltonianDynamics(nn.Module):
 
         An `HNN`'s energies and derivatives share the products of its rollout.
         """
-        if type(self.hamiltonian) is HNN and self.step in SPLITTINGS:
-            check_width(z0, self.hamiltonian.latent_dim)
-            if self.step is leapfrog_step:
-                warn_if_joint(self.hamiltonian)
-            parameters = self.hamiltonian.parameters()
-            return SplitRollout.apply(z0, self.clamped_dt, SPLITTINGS[self.step], n_steps, *parameters)
-        states = HamiltonianDynamics.rollout(self, z0, n_steps)  # a subclass may see other coordinates
-        return states, self.hamiltonian(states)
+        parameters = self.hamiltonian.network_parameters()
+        if not (parameters and self.step.stages):
+            states = rollout(self.step, self.hamiltonian, z0, self.step_dt, n_steps)
+            return states, self.hamiltonian(states)
+        check_n_steps(n_steps)
+        check_state(z0, self.hamiltonian.latent_dim, like=parameters[0])
+        return SplitRollout.apply(z0, self.step_dt, self.step.stages, n_steps, *parameters)
 
     def under(self, step):
-        """A copy under another step, with the same H and dt; not compiled."""
+        """A copy under another step, with the same H and dt."""
         other = copy.deepcopy(self)
-        other.step = step
+        other.step = as_step(step)
         for compiled in ("rollout", "rollout_with_energy"):  # by `compile_rollouts`, for the old step
             vars(other).pop(compiled, None)
         return other
@@ -67,24 +95,58 @@ class HamiltonianDynamics(nn.Module):
     def save_pretrained(self, folder):
         """Save the network with its step and dt; `HNN.from_pretrained(folder)` reads an `HNN` alone.
 
-        Raises `ValueError` for what `from_pretrained` could not build again.
+        Raises `ValueError` before anything is written for what `from_pretrained` could not build again.
         """
-        if type(self) is not HamiltonianDynamics or type(self.hamiltonian) not in (HNN, SeparableHNN):
-            kinds = f"{type(self).__name__} of {type(self.hamiltonian).__name__}"
-            raise ValueError(f"{kinds} cannot be saved here: save its state_dict with safetensors")
+        kind, step = type(self.hamiltonian).__name__, self.step
+        known = ENERGIES.get(kind) is type(self.hamiltonian)
+        if type(self) is not HamiltonianDynamics or not known:
+            raise ValueError(
+                f"{type(self).__name__} of {kind} cannot be saved here: save its state_dict with safetensors"
+            )
+        if STEPS.get(step.name) is not step:
+            raise ValueError(f"the step {step} cannot be saved, only {', '.join(STEPS)}")
+        if not math.isfinite(self.dt.item()):
+            raise ValueError(f"dt is {self.dt.item()}, so this model cannot be saved: train it again")
         self.hamiltonian.save_pretrained(folder)
-        kind = type(self.hamiltonian).__name__
-        dynamics = {"hamiltonian": kind, "step": self.step.__name__, "dt": self.dt.item()}
-        write_json(Path(folder) / "dynamics.json", dynamics)
+        dynamics = {"hamiltonian": kind, "step": step.name, "dt": self.dt.item()}
+        write_json(Path(folder).expanduser() / "dynamics.json", dynamics)
 
     @classmethod
     def from_pretrained(cls, folder):
-        """Load what `save_pretrained` wrote. Raises `FileNotFoundError` if it is not there."""
-        dynamics = json.loads((Path(folder) / "dynamics.json").read_text())
-        kind = {"HNN": HNN, "SeparableHNN": SeparableHNN}[dynamics.get("hamiltonian", "HNN")]
-        loaded = cls(kind.from_pretrained(folder), getattr(integrators, dynamics["step"]))
-        loaded.dt.data.fill_(dynamics["dt"])  # learned, so it may lie outside the clamp
+        """Load what `save_pretrained` wrote.
+
+        Raises `FileNotFoundError` if it is not there, `ValueError` if it is damaged.
+        """
+        file = Path(folder).expanduser() / "dynamics.json"
+        if not file.is_file():
+            raise FileNotFoundError(f"no saved dynamics in {folder}")
+        saved = {"hamiltonian": "HNN"} | read_config(file)
+        kind, step, dt = ENERGIES.get(saved["hamiltonian"]), STEPS.get(saved.get("step")), saved.get("dt")
+        if kind is None or step is None or not isinstance(dt, float | int) or not math.isfinite(dt):
+            raise ValueError(f"{file} is damaged ({saved}): save the model again")
+        loaded = cls(kind.from_pretrained(folder), step)
+        parameter = next(loaded.hamiltonian.parameters())
+        loaded.dt.data = torch.tensor(float(dt), dtype=parameter.dtype)  # may lie outside the clamp
         return loaded
+
+
+class DrivenDynamics(HamiltonianDynamics):
+    """Actions u as forces G u on p, each held over one embedding: `rollout(z0, actions)`.
+
+    `control` maps actions to forces, (…, A) → (…, D/2): a matrix G as `nn.Linear`, or any module.
+    """
+
+    def __init__(self, hamiltonian, control, step=leapfrog_step, dt=1.0):
+        super().__init__(hamiltonian, step, dt)
+        self.control = control
+
+    def rollout(self, z0, actions):
+        """z0 (…, D), actions (…, n, A) → (…, n + 1, D)."""
+        return driven_rollout(self.step, self.hamiltonian, z0, self.step_dt, self.control(actions))
+
+    def rollout_with_energy(self, z0, actions):
+        states = self.rollout(z0, actions)
+        return states, self.energy(states)
 
 
 class RotatedDynamics(HamiltonianDynamics):
@@ -119,8 +181,8 @@ class SubstepDynamics(HamiltonianDynamics):
         self.substeps = substeps
 
     @property
-    def clamped_dt(self):
-        return super().clamped_dt / self.substeps
+    def step_dt(self):
+        return self.clamped_dt / self.substeps
 
     def rollout(self, z0, n_steps):
         return super().rollout(z0, n_steps * self.substeps)[..., :: self.substeps, :]

@@ -11,15 +11,8 @@ import torch
 from torch.func import jacrev
 
 from .hamiltonian import Hamiltonian
-from .integrators import (
-    implicit_half_kick,
-    implicit_midpoint_step,
-    rk4_step,
-    rollout,
-    stormer_verlet_step,
-    tao_step,
-    velocity,
-)
+from .integrators import repeat, rk4_step, rollout
+from .step import as_step
 
 
 class Defect(NamedTuple):
@@ -53,31 +46,12 @@ class RandomEnergy(Hamiltonian):
 def step_jacobian(step, hamiltonian, z, dt):
     """M = ∂z'/∂z of one step at z, (D,) → (D, D). Both copies of z make Tao's step (2 D, 2 D).
 
-    Explicit steps by `torch.func.jacrev` of the step itself; implicit ones by `jacrev` of the
-    vector field and the derivative of the equation they solve.
+    By `torch.func.jacrev`; of an implicit step by the Jacobian that it brings along.
     """
-
-    def field_jacobian(point):
-        return jacrev(lambda z: velocity(hamiltonian, z))(point.detach())
-
-    if step is implicit_midpoint_step:
-        middle = (z + step(hamiltonian, z, dt)) / 2
-        return _solved(field_jacobian(middle), dt / 2, old=1.0, new=1.0)
-    if step is stormer_verlet_step:  # two steps of dt/2: the first implicit in p, the second in q
-        q, _ = z.chunk(2)
-        p_half = implicit_half_kick(hamiltonian, z, dt)
-        q_new, _ = step(hamiltonian, z, dt).chunk(2)
-        is_q = torch.cat([torch.ones_like(q), torch.zeros_like(q)])
-        first = _solved(field_jacobian(torch.cat([q, p_half])), dt / 2, old=is_q, new=1 - is_q)
-        second = _solved(field_jacobian(torch.cat([q_new, p_half])), dt / 2, old=1 - is_q, new=is_q)
-        return second @ first
+    step = as_step(step)
+    if step.jacobian:
+        return step.jacobian(hamiltonian, z, dt)
     return jacrev(lambda z: step(hamiltonian, z, dt))(z)
-
-
-def _solved(slope, h, *, old, new):
-    """∂z'/∂z of z' = z + h v(old ∘ z + new ∘ z'), where `slope` is ∂v there."""
-    eye = torch.eye(len(slope), dtype=slope.dtype, device=slope.device)
-    return torch.linalg.solve(eye - h * slope * new, eye + h * slope * old)
 
 
 def symplectic_form(dim, *, copies=1):
@@ -106,15 +80,15 @@ def forward_back_error(step, hamiltonian, z, dt, n_steps=1):
 
     0 for a reversible step. Tao's goes there and back with both its copies.
     """
+    step = as_step(step)
     there = rollout(step, hamiltonian, z, dt, n_steps)[..., -1, :]
-    if step is tao_step:  # the copies have moved apart: both are the state
-        doubled = torch.cat([z, z], dim=-1)
-        for h in (dt, -dt):
-            for _ in range(n_steps):
-                doubled = step(hamiltonian, doubled, h)
-        back = doubled[..., : z.shape[-1]]
-    else:
+    if step.copies == 1:
         back = rollout(step, hamiltonian, there, -dt, n_steps)[..., -1, :]
+    else:  # the copies have moved apart: all are the state
+        state = torch.cat([z] * step.copies, dim=-1)
+        for h in (dt, -dt):
+            state = repeat(lambda s, h=h: step(hamiltonian, s, h), state, n_steps)[..., -1, :]
+        back = state[..., : z.shape[-1]]
     return ((back - z).norm(dim=-1) / (there - z).norm(dim=-1)).mean().item()
 
 
@@ -142,7 +116,8 @@ def step_properties(step, hamiltonian, points, dt):
     Defects are medians over the points, forward–back is a mean, the order one slope for all.
     Tao's step has the defects of its doubled space.
     """
-    copies = 2 if step is tao_step else 1
+    step = as_step(step)
+    copies = step.copies
     jacobians = (step_jacobian(step, hamiltonian, point.repeat(copies), dt) for point in points)
     defects = [symplectic_defect(jacobian, copies=copies) for jacobian in jacobians]
     spectral, relative, log_volume = map(median, zip(*defects, strict=True))

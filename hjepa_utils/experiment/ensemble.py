@@ -7,7 +7,6 @@ from torch.func import functional_call, stack_module_state, vmap
 from ..dynamics.baselines import BaselineMLP, NeuralODE
 from ..dynamics.fast_rollout import SplitRollout
 from ..dynamics.hamiltonian import HNN, SeparableHNN
-from ..dynamics.integrators import IMPLICIT_STEPS, SPLITTINGS
 from ..dynamics.predictors import DT_RANGE, HamiltonianDynamics
 
 
@@ -25,7 +24,7 @@ def can_stack(model):
     """
     if type(model) is HamiltonianDynamics:
         closed_form = type(model.hamiltonian) in (HNN, SeparableHNN)
-        return closed_form and model.step not in IMPLICIT_STEPS
+        return closed_form and not model.step.implicit
     return type(model) in (BaselineMLP, NeuralODE)
 
 
@@ -77,11 +76,11 @@ class StackedDynamics(Stacked):
 
     def rollout_with_energy(self, z0, n_steps):
         template = self._template[0]
-        if type(template.hamiltonian) is not HNN or template.step not in SPLITTINGS:
+        if not (template.hamiltonian.network_parameters() and template.step.stages):
             return self._each("rollout_with_energy", z0, n_steps)
         dt = self.clamped_dt.view(-1, 1, 1)
         network = [p for name, p in self.named_parameters() if name != "dt"]
-        return SplitRollout.apply(z0, dt, SPLITTINGS[template.step], n_steps, *network)
+        return SplitRollout.apply(z0, dt, template.step.stages, n_steps, *network)
 
 
 class _Caller(nn.Module):

@@ -155,9 +155,13 @@ def test_an_odd_latent_is_refused(kind, width):
         kind(width)
 
 
-def test_a_separable_energy_says_what_width_it_needs():
-    with pytest.raises(ValueError, match=r"(?i)multiple of 4.* got 6"):
-        SeparableHNN(6, (8,))
+@pytest.mark.parametrize("width", [2, 6])
+def test_a_separable_energy_takes_any_even_width(width):
+    """A pendulum has D = 2."""
+    model, z = steep(SeparableHNN(width, (8, 6)).double()), points(3, width).requires_grad_()
+    expected = torch.autograd.grad(model(z).sum(), z)[0]
+    torch.testing.assert_close(model.gradient(z), expected, rtol=1e-12, atol=1e-14)
+    assert model.kinetic.layers[0].weight.shape == (8, width // 2)
 
 
 @pytest.mark.parametrize("method", ["forward", "gradient", "gradient_q", "gradient_p"])

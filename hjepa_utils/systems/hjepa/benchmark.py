@@ -14,8 +14,8 @@ from torchdiffeq import odeint
 from transformers import VJEPA2Config, VJEPA2Model
 
 from ...dynamics.baselines import BaselineMLP
-from ...dynamics.hamiltonian import HNN, Hamiltonian, SeparableHNN
-from ...dynamics.integrators import euler_step, velocity
+from ...dynamics.hamiltonian import HNN, Hamiltonian, SeparableHNN, velocity
+from ...dynamics.integrators import euler_step
 from ...dynamics.predictors import HamiltonianDynamics
 from ...experiment.ensemble import Stacked
 from ...experiment.timing import seconds, side_by_side
