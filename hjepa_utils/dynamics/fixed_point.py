@@ -46,14 +46,14 @@ def _iterate(function, x, name, max_iterations, *, at_least):
     """Iterate until the largest change is rounding, relative to the largest |x| or to `at_least`."""
     if not x.numel():
         return function(x)
-    tolerance, start = 32 * torch.finfo(x.dtype).eps, x
+    tolerance = 32 * torch.finfo(x.dtype).eps
     for _ in range(max_iterations):
         previous, x = x, function(x)
         change, size = (x - previous).abs().max(), x.abs().max().clamp(min=at_least)
         if change <= tolerance * size:
             return x
-    if not start.isfinite().all():
-        raise NotConverged(f"{name} cannot start from NaN or infinity: give it finite numbers")
+    if not (change / size).isfinite():
+        raise NotConverged(f"{name} met NaN or infinity: check that z is finite, or take a smaller dt")
     raise NotConverged(
         f"{name} did not converge: after {max_iterations} iterations the relative residual is "
         f"{(change / size).item():.1g} (wanted: {tolerance:.1g}); take a smaller dt"

@@ -473,7 +473,7 @@ def test_a_drift_that_does_not_converge_is_named():
 def test_a_latent_that_is_no_number_is_refused(step, bad):
     z0 = points(3, 8)
     z0[1, 2] = bad
-    with pytest.raises(RuntimeError, match=r"step cannot start from NaN or infinity: give it finite numbers"):
+    with pytest.raises(RuntimeError, match=r"met NaN or infinity: check that z is finite"):
         rollout(step, network(HNN), z0, 0.1, 2)
 
 
