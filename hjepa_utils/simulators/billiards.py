@@ -1,19 +1,26 @@
 """Equal-sized balls in a square box: exact event-driven motion, and the drawing of it.
 
 Between events a ball moves in a straight line, so the time of the next wall or ball contact is a
-root of a linear or a quadratic equation and no time step is involved (Alder & Wainwright, 1959).
-Lengths are pixels, times seconds; x runs right and y runs down, as in the picture.
+root of a linear or a quadratic equation and no time step is involved (Alder & Wainwright, 1959);
+`impacts` holds the events. Lengths are pixels, times seconds; x runs right and y runs down, as in the
+picture.
 """
 
+import reprlib
 from itertools import combinations
+from numbers import Integral, Real
 
 import cv2
 import numpy as np
+
+from .impacts import advance, tolerance
 
 COLOURS = ((0, 255, 255), (255, 0, 0), (0, 255, 0))  # cyan and red as in the paper's figure 2, then green
 SPEED_RANGE = (40.0, 200.0)  # px/s; the kinetic energy then varies by about half its mean
 _SUBPIXEL_BITS = 8  # cv2.circle takes fixed-point coordinates
 _MAX_DRAWS = 10_000  # of starting positions, until one has no overlap
+_SMALL, _LARGE = 1e-100, 1e100  # beyond them squares overflow, or vanish
+_FARTHEST = 1e6  # px from the picture's corner, where OpenCV's fixed-point numbers still hold
 
 
 def simulate_collisions(
@@ -34,15 +41,20 @@ def simulate_collisions(
     (low, high) in px/s, directions uniform. `starts="fixed"`: the published notebook's law for two
     balls, which sets its own speeds: they start at (1/4, 1/2) and (3/4, 1/2) of the arena and move
     towards each other with |vx| = 2 + U(0, 1) and vy = U(-1, 1) px/frame. Raises `ValueError` for any
-    other value, and where the arena has no room for the balls.
+    other value, where the arena has no room for the balls, and for more than 10,000 contacts in a frame.
     """
     if not isinstance(rng, np.random.Generator):
         raise ValueError(f"rng must be a numpy.random.Generator, got {type(rng).__name__}")
-    if n_frames < 1 or fps <= 0:
-        raise ValueError(f"n_frames and fps must be positive, got {n_frames} and {fps}")
-    if np.shape(speeds) != (2,) or not 0 <= speeds[0] <= speeds[1] < np.inf:
-        raise ValueError(f"speeds must be finite (low, high) with 0 <= low <= high, got {speeds}")
-    n_balls = np.size(masses)
+    if not isinstance(n_frames, Integral) or n_frames < 1:
+        raise ValueError(f"n_frames must be a whole number, 1 or more, got {n_frames}")
+    _check_positive(fps=fps)
+    _check_arena(size, radius)
+    speeds = _as_floats(speeds, "speeds")
+    if speeds.shape != (2,) or not 0 <= speeds[0] <= speeds[1] < _LARGE:
+        raise ValueError(
+            f"speeds must be finite (low, high) with 0 <= low <= high < 1e100, got {speeds.tolist()}"
+        )
+    n_balls = _as_floats(masses, "masses, one a ball,").size
     masses = _checked_masses(masses, n_balls)
     if starts == "random":
         state = _random_start(rng, size, radius, n_balls, speeds)
@@ -53,9 +65,9 @@ def simulate_collisions(
     else:
         raise ValueError(f'starts must be "random" or "fixed", got {starts!r}')
     states = np.empty((n_frames, n_balls, 4))
-    states[0] = state
+    states[0] = _checked(state, size, radius)
     for t in range(1, n_frames):
-        states[t] = advance_balls(states[t - 1], 1 / fps, size=size, radius=radius, masses=masses)
+        states[t], _ = advance(states[t - 1], 1 / fps, size, radius, masses)
     return states
 
 
@@ -63,21 +75,45 @@ def advance_balls(state, seconds, *, size=256.0, radius=20.0, masses=None):
     """The exact flow of one state: float64 (n_balls, 4) → (n_balls, 4), `seconds` later.
 
     Walls reverse the normal velocity; a ball–ball contact is elastic and exchanges momentum along the
-    line of centres. `masses` (n_balls,) are all 1 unless given. Raises `ValueError` for overlapping or
-    outside balls, non-finite numbers, wrong shapes, masses that are not positive and negative times.
+    line of centres. Where balls meet several others, or a wall, in one instant and the order of these
+    contacts would matter, all are solved together: energy and momentum are kept, and neither the order
+    of the balls nor a mirror changes the answer. `masses` (n_balls,) are all 1 unless given. Raises
+    `ValueError` for overlapping or outside balls, non-finite numbers, wrong shapes, masses that are not
+    positive, negative times, and more than 10,000 contacts on the way.
     """
-    state = _checked(state, size, radius)
-    return _advance(state, seconds, size, radius, _checked_masses(masses, len(state)))[0]
+    _check_arena(size, radius)
+    state = _as_floats(state, "a state")
+    if state.ndim != 2:
+        raise ValueError(f"a state has shape (n_balls, 4), with two or more balls; got {state.shape}")
+    state, masses = _checked(state, size, radius), _checked_masses(masses, len(state))
+    if not (isinstance(seconds, Real) and 0 <= seconds < _LARGE):
+        raise ValueError(f"seconds must be finite and not negative, got {seconds}")
+    return advance(state, seconds, size, radius, masses)[0]
 
 
 def contacts_per_interval(states, *, fps=30, size=256.0, radius=20.0, masses=None):
-    """Contacts of all pairs between neighbouring frames: (n_frames, n_balls, 4) → int (n_frames - 1,)."""
-    masses = _checked_masses(masses, states.shape[1])
-    return np.array([_advance(state.copy(), 1 / fps, size, radius, masses)[1] for state in states[:-1]])
+    """Contacts of all pairs between neighbouring frames: (n_frames, n_balls, 4) → int (n_frames - 1,).
+
+    Every frame is advanced by 1 / `fps`. Raises `ValueError` as `advance_balls` does.
+    """
+    _check_positive(fps=fps)
+    _check_arena(size, radius)
+    states = _as_floats(states, "states")
+    if states.ndim != 3 or len(states) < 1:
+        raise ValueError(f"states have shape (n_frames, n_balls, 4), one frame or more; got {states.shape}")
+    states, masses = _checked(states, size, radius), _checked_masses(masses, states.shape[1])
+    return np.array([advance(state, 1 / fps, size, radius, masses)[1] for state in states[:-1]], dtype=int)
 
 
 def kinetic_energy(states, masses=None):
-    """½ Σ m |v|² over the balls, in px²/s² for masses of 1, the default: (…, n_balls, 4) → (…)."""
+    """½ Σ m |v|² over the balls, in px²/s² for masses of 1, the default: (…, n_balls, 4) → (…).
+
+    In the precision of `states` (whole numbers: float64). Raises `ValueError` for other shapes, and
+    masses that are not positive or not one a ball.
+    """
+    states = _real(states, "states")
+    if states.ndim < 2 or states.shape[-1] != 4:
+        raise ValueError(f"states have shape (…, n_balls, 4); got {states.shape}")
     weights = 1.0 if masses is None else _checked_masses(masses, states.shape[-2])[:, None]
     return 0.5 * (weights * np.square(states[..., 2:])).sum(axis=(-2, -1))
 
@@ -86,12 +122,23 @@ def render_frames(states, *, size=256, radius=20.0):
     """Draw the balls on black, anti-aliased at sub-pixel positions.
 
     (n_frames, n_balls, 4) → uint8 RGB (n_frames, size, size, 3). Pixel (i, j) covers the unit square
-    from (i, j) to (i + 1, j + 1), so a centre x lies at OpenCV's coordinate x - 1/2. Raises
-    `ValueError` for more balls than `COLOURS`.
+    from (i, j) to (i + 1, j + 1), so a centre x lies at OpenCV's coordinate x - 1/2. A ball may lie
+    outside the picture. Raises `ValueError` for more balls than `COLOURS`, a size that is not whole,
+    and balls that are not finite or farther than 1e6 px away.
     """
+    _check_arena(size, radius)
+    if size != round(size):
+        raise ValueError(f"size must be a whole number of pixels, got {size}")
+    states, size = _real(states, "states"), round(size)
+    if states.ndim != 3 or states.shape[2] != 4:
+        raise ValueError(f"states have shape (n_frames, n_balls, 4); got {states.shape}")
     n_balls = states.shape[1]
     if n_balls > len(COLOURS):
         raise ValueError(f"there are colours for {len(COLOURS)} balls, got {n_balls}; draw fewer balls")
+    position = states[..., :2]
+    if not (np.abs(position) <= _FARTHEST).all():
+        worst = position[~(np.abs(position) <= _FARTHEST)][0]
+        raise ValueError(f"balls must be finite and within 1e6 px to be drawn, got a coordinate of {worst}")
     frames = np.zeros((len(states), size, size, 3), np.uint8)
     scale = 1 << _SUBPIXEL_BITS
     for frame, state in zip(frames, states, strict=True):
@@ -101,95 +148,30 @@ def render_frames(states, *, size=256, radius=20.0):
     return frames
 
 
-def _advance(state, seconds, size, radius, masses):
-    """Event loop: the state after `seconds` and the number of ball–ball contacts on the way."""
-    if not (np.isfinite(seconds) and seconds >= 0):
-        raise ValueError(f"seconds must be finite and not negative, got {seconds}")
-    pairs = list(combinations(range(len(state)), 2))
-    n_contacts = 0
-    while True:
-        wall_times = _wall_times(state, size, radius)
-        contact_time, *pair = min((_contact_time(*state[[a, b]], radius), a, b) for a, b in pairs)
-        wait = min(wall_times.min(), contact_time)
-        if wait > seconds:
-            return _drift(state, seconds, size, radius), n_contacts
-        state = _drift(state, wait, size, radius)
-        seconds -= wait
-        if contact_time == wait:
-            _exchange_normal_momentum(state, masses, *pair)
-            n_contacts += 1
-        else:
-            state[:, 2:][wall_times == wait] *= -1
+def contact_masks(states, *, size=256.0, radius=20.0, margin=20.0):
+    """Which of the steps 1 … T-1 lie where: windows of states (n, T, n_balls, 4) → {place: bool (n, T - 1)}.
 
-
-def _drift(state, seconds, size, radius):
-    position = state[:, :2] + seconds * state[:, 2:]
-    # Rounding may leave a ball 1e-14 px outside; the wall is where it stops.
-    return np.hstack([position.clip(radius, size - radius), state[:, 2:]])
-
-
-def _wall_times(state, size, radius):
-    """Time until each coordinate reaches the wall it moves towards: (n_balls, 2); inf at rest."""
-    position, velocity = state[:, :2], state[:, 2:]
-    gap = np.where(velocity > 0, size - radius - position, radius - position)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(velocity == 0, np.inf, gap / velocity)
-
-
-def _contact_time(first, second, radius):
-    """Time until two centres are 2 radii apart: the smaller root of |Δx + t Δv|² = 4 radius²."""
-    dx, dv = second[:2] - first[:2], second[2:] - first[2:]
-    closing = -dx @ dv
-    if closing <= 0:
-        return np.inf
-    gap = dx @ dx - 4 * radius**2
-    discriminant = closing**2 - (dv @ dv) * gap
-    if discriminant < 0:
-        return np.inf
-    return max(0.0, gap / (closing + np.sqrt(discriminant)))  # the root without cancellation
-
-
-def _exchange_normal_momentum(state, masses, a, b):
-    """Give balls a and b, in place, the impulse 2 mₐ m_b / (mₐ + m_b) (Δv · n) n with opposite signs."""
-    normal = state[b, :2] - state[a, :2]
-    normal /= np.linalg.norm(normal)
-    closing = (state[b, 2:] - state[a, 2:]) @ normal * normal
-    state[a, 2:] += 2 * masses[b] / (masses[a] + masses[b]) * closing
-    state[b, 2:] -= 2 * masses[a] / (masses[a] + masses[b]) * closing
-
-
-def _checked(state, size, radius):
-    """A float64 copy of a valid state; `ValueError` otherwise."""
-    state = np.array(state, dtype=np.float64)
-    if state.ndim != 2 or state.shape[1] != 4 or len(state) < 2:
-        raise ValueError(f"a state has shape (n_balls, 4), with two or more balls; got {state.shape}")
-    if not np.isfinite(state).all():
-        raise ValueError(f"a state must be finite, got {state.tolist()}")
-    position = state[:, :2]
-    if (position < radius - 1e-9).any() or (position > size - radius + 1e-9).any():
-        raise ValueError(
-            f"ball centres must lie between {radius} and {size - radius}, got {position.tolist()}"
-        )
-    distance = _least_distance(position)
-    if distance < 2 * radius - 1e-9:
-        raise ValueError(f"balls overlap: centres {distance:.6g} px apart, at least {2 * radius} needed")
-    return state
-
-
-def _checked_masses(masses, n_balls):
-    """One mass per ball, float64 (n_balls,), all 1 for `None`; `ValueError` otherwise."""
-    masses = np.ones(n_balls) if masses is None else np.array(masses, dtype=np.float64)
-    if n_balls < 2 or masses.shape != (n_balls,):
-        raise ValueError(
-            f"masses must be one a ball, for 2 balls or more (here {n_balls}), got {masses.tolist()}"
-        )
-    if not (np.isfinite(masses) & (masses > 0)).all():
-        raise ValueError(f"masses must be finite and positive, got {masses.tolist()}")
-    return masses
-
-
-def _least_distance(position):
-    return min(np.linalg.norm(second - first) for first, second in combinations(position, 2))
+    A contact, with a wall or a ball, shows as a changed velocity; "after contact" is every step from
+    the first one on. "near a wall": some ball is less than `margin` px from touching one. Raises
+    `ValueError` for other shapes and for numbers that are not finite.
+    """
+    _check_arena(size, radius)
+    states = _real(states, "states")
+    if states.ndim != 4 or states.shape[3] != 4:
+        raise ValueError(f"states have shape (n_windows, n_frames, n_balls, 4); got {states.shape}")
+    if not np.isfinite(states).all():
+        raise ValueError("states must be finite, got NaN or infinity")
+    if not (isinstance(margin, Real) and 0 <= margin < np.inf):
+        raise ValueError(f"margin must be finite and not negative, got {margin}")
+    touched = (np.diff(states[..., 2:], axis=1) != 0).any(axis=(2, 3)).cumsum(axis=1) > 0
+    gap = size / 2 - radius - np.abs(states[:, 1:, :, :2] - size / 2)
+    near = (gap < margin).any(axis=(2, 3))
+    return {
+        "before contact": ~touched,
+        "after contact": touched,
+        "far from walls": ~near,
+        "near a wall": near,
+    }
 
 
 def _random_start(rng, size, radius, n_balls, speeds):
@@ -211,18 +193,67 @@ def _published_start(rng, fps, size):
     return np.column_stack([[[size / 4, size / 2], [3 * size / 4, size / 2]], velocity])
 
 
-def contact_masks(states, *, size=256.0, radius=20.0, margin=20.0):
-    """Which of the steps 1 … T-1 lie where: windows of states (n, T, n_balls, 4) → {place: bool (n, T - 1)}.
+def _real(values, name):
+    """An array of real floats, in the precision it has (whole numbers: float64); `ValueError` otherwise."""
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind not in "iuf":
+            raise TypeError
+    except (TypeError, ValueError, RuntimeError):  # the last from tensors that need a gradient
+        raise ValueError(f"{name} must be real numbers, in rows of one length, got {reprlib.repr(values)}") from None
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
 
-    A contact, with a wall or a ball, shows as a changed velocity; "after contact" is every step from
-    the first one on. "near a wall": some ball is less than `margin` px from touching one.
-    """
-    touched = (np.diff(states[..., 2:], axis=1) != 0).any(axis=(2, 3)).cumsum(axis=1) > 0
-    gap = size / 2 - radius - np.abs(states[:, 1:, :, :2] - size / 2)
-    near = (gap < margin).any(axis=(2, 3))
-    return {
-        "before contact": ~touched,
-        "after contact": touched,
-        "far from walls": ~near,
-        "near a wall": near,
-    }
+
+def _as_floats(values, name):
+    """A float64 copy."""
+    return np.array(_real(values, name), dtype=np.float64)
+
+
+def _check_positive(**numbers):
+    for name, value in numbers.items():
+        if not (isinstance(value, Real) and _SMALL < value < _LARGE):
+            raise ValueError(f"{name} must be finite and positive, between 1e-100 and 1e100, got {value}")
+
+
+def _check_arena(size, radius):
+    _check_positive(size=size, radius=radius)
+    if not 2 * radius <= size <= 1e9 * radius:
+        raise ValueError(f"size must lie between 2 and 1e9 times the radius of {radius}, got {size}")
+
+
+def _checked(states, size, radius):
+    """The states (…, n_balls, 4) if they are valid ones; `ValueError` otherwise."""
+    if states.shape[-1] != 4 or states.shape[-2] < 2:
+        raise ValueError(f"a state has shape (n_balls, 4), with two or more balls; got {states.shape}")
+    finite = (np.abs(states) < _LARGE).all(axis=-1)
+    if not finite.all():
+        raise ValueError(f"a state must be finite, below 1e100, got a ball of {states[~finite][0].tolist()}")
+    position = states[..., :2]
+    outside = (np.abs(position - size / 2) > size / 2 - radius + tolerance(size)).any(axis=-1)
+    if outside.any():
+        where = position[outside][0].tolist()
+        raise ValueError(f"ball centres must lie between {radius} and {size - radius}, got {where}")
+    distance = _least_distance(position)
+    if distance < 2 * radius - tolerance(size):
+        raise ValueError(f"balls overlap: centres {distance:.6g} px apart, at least {2 * radius} needed")
+    return states
+
+
+def _checked_masses(masses, n_balls):
+    """One mass per ball, float64 (n_balls,), all 1 for `None`; `ValueError` otherwise."""
+    masses = np.ones(n_balls) if masses is None else _as_floats(masses, "masses")
+    if n_balls < 2 or masses.shape != (n_balls,):
+        raise ValueError(
+            f"masses must be one a ball, for 2 balls or more (here {n_balls}), got {masses.tolist()}"
+        )
+    if not ((masses > _SMALL) & (masses < _LARGE)).all():
+        raise ValueError(
+            f"masses must be finite and positive, between 1e-100 and 1e100, got {masses.tolist()}"
+        )
+    return masses
+
+
+def _least_distance(position):
+    """Between the centres of any two balls, over all (…, n_balls, 2)."""
+    pairs = combinations(range(position.shape[-2]), 2)
+    return min(np.linalg.norm(position[..., b, :] - position[..., a, :], axis=-1).min() for a, b in pairs)
