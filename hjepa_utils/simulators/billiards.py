@@ -19,7 +19,7 @@ COLOURS = ((0, 255, 255), (255, 0, 0), (0, 255, 0))  # cyan and red as in the pa
 SPEED_RANGE = (40.0, 200.0)  # px/s; the kinetic energy then varies by about half its mean
 _SUBPIXEL_BITS = 8  # cv2.circle takes fixed-point coordinates
 _MAX_DRAWS = 10_000  # of starting positions, until one has no overlap
-_SMALL, _LARGE = 1e-100, 1e100  # beyond them squares overflow, or vanish
+_SMALL, _LARGE = 1e-50, 1e50  # beyond them squares overflow, or vanish
 _FARTHEST = 1e6  # px from the picture's corner, where OpenCV's fixed-point numbers still hold
 
 
@@ -52,7 +52,7 @@ def simulate_collisions(
     speeds = _as_floats(speeds, "speeds")
     if speeds.shape != (2,) or not 0 <= speeds[0] <= speeds[1] < _LARGE:
         raise ValueError(
-            f"speeds must be finite (low, high) with 0 <= low <= high < 1e100, got {speeds.tolist()}"
+            f"speeds must be finite (low, high) with 0 <= low <= high < 1e50, got {speeds.tolist()}"
         )
     n_balls = _as_floats(masses, "masses, one a ball,").size
     masses = _checked_masses(masses, n_balls)
@@ -86,7 +86,7 @@ def advance_balls(state, seconds, *, size=256.0, radius=20.0, masses=None):
     if state.ndim != 2:
         raise ValueError(f"a state has shape (n_balls, 4), with two or more balls; got {state.shape}")
     state, masses = _checked(state, size, radius), _checked_masses(masses, len(state))
-    if not (isinstance(seconds, Real) and 0 <= seconds < _LARGE):
+    if not _is_number(seconds):
         raise ValueError(f"seconds must be finite and not negative, got {seconds}")
     return advance(state, seconds, size, radius, masses)[0]
 
@@ -161,7 +161,7 @@ def contact_masks(states, *, size=256.0, radius=20.0, margin=20.0):
         raise ValueError(f"states have shape (n_windows, n_frames, n_balls, 4); got {states.shape}")
     if not np.isfinite(states).all():
         raise ValueError("states must be finite, got NaN or infinity")
-    if not (isinstance(margin, Real) and 0 <= margin < np.inf):
+    if not _is_number(margin):
         raise ValueError(f"margin must be finite and not negative, got {margin}")
     touched = (np.diff(states[..., 2:], axis=1) != 0).any(axis=(2, 3)).cumsum(axis=1) > 0
     gap = size / 2 - radius - np.abs(states[:, 1:, :, :2] - size / 2)
@@ -200,7 +200,9 @@ def _real(values, name):
         if array.dtype.kind not in "iuf":
             raise TypeError
     except (TypeError, ValueError, RuntimeError):  # the last from tensors that need a gradient
-        raise ValueError(f"{name} must be real numbers, in rows of one length, got {reprlib.repr(values)}") from None
+        raise ValueError(
+            f"{name} must be real numbers, in rows of one length, got {reprlib.repr(values)}"
+        ) from None
     return array if array.dtype.kind == "f" else array.astype(np.float64)
 
 
@@ -209,10 +211,17 @@ def _as_floats(values, name):
     return np.array(_real(values, name), dtype=np.float64)
 
 
+def _is_number(value, low=0.0):
+    try:
+        return isinstance(value, Real) and low <= float(value) < _LARGE
+    except OverflowError:  # of a whole number
+        return False
+
+
 def _check_positive(**numbers):
     for name, value in numbers.items():
-        if not (isinstance(value, Real) and _SMALL < value < _LARGE):
-            raise ValueError(f"{name} must be finite and positive, between 1e-100 and 1e100, got {value}")
+        if not _is_number(value, low=_SMALL):
+            raise ValueError(f"{name} must be finite and positive, between 1e-50 and 1e50, got {value}")
 
 
 def _check_arena(size, radius):
@@ -227,7 +236,7 @@ def _checked(states, size, radius):
         raise ValueError(f"a state has shape (n_balls, 4), with two or more balls; got {states.shape}")
     finite = (np.abs(states) < _LARGE).all(axis=-1)
     if not finite.all():
-        raise ValueError(f"a state must be finite, below 1e100, got a ball of {states[~finite][0].tolist()}")
+        raise ValueError(f"a state must be finite, below 1e50, got a ball of {states[~finite][0].tolist()}")
     position = states[..., :2]
     outside = (np.abs(position - size / 2) > size / 2 - radius + tolerance(size)).any(axis=-1)
     if outside.any():
@@ -247,9 +256,7 @@ def _checked_masses(masses, n_balls):
             f"masses must be one a ball, for 2 balls or more (here {n_balls}), got {masses.tolist()}"
         )
     if not ((masses > _SMALL) & (masses < _LARGE)).all():
-        raise ValueError(
-            f"masses must be finite and positive, between 1e-100 and 1e100, got {masses.tolist()}"
-        )
+        raise ValueError(f"masses must be finite and positive, between 1e-50 and 1e50, got {masses.tolist()}")
     return masses
 
 
