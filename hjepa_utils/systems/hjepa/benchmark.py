@@ -9,7 +9,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 from torchdiffeq import odeint
 from transformers import VJEPA2Config, VJEPA2Model
 
@@ -177,11 +176,17 @@ def share_of_matrix_rate(n_clips, encoder):
 
 
 def flops_per_clip(encoder, clip_frames=16):
-    """Floating-point operations of one embedding's products, two per multiply–add."""
-    clip = torch.zeros(1, clip_frames, 3, encoder.image_size, encoder.image_size, dtype=torch.uint8)
-    with FlopCounterMode(display=False) as counter:
-        encoder.embed(clip)
-    return counter.get_total_flops()
+    """Floating-point operations of one embedding's products, two per multiply–add.
+
+    Counted from the architecture, because PyTorch's counter misses attention in some releases.
+    """
+    config = encoder.model.config
+    d, patch = config.hidden_size, config.tubelet_size * config.patch_size**2 * config.in_chans
+    tokens = clip_frames // config.tubelet_size * (config.crop_size // config.patch_size) ** 2
+    projections = 4 * d * d  # to queries, keys and values, and of what they give
+    attention = 2 * tokens * d  # scores, and values weighted by them
+    mlp = 2 * d * int(d * config.mlp_ratio)
+    return 2 * tokens * (patch * d + config.num_hidden_layers * (projections + attention + mlp))
 
 
 def matrix_rate(device, dtype):

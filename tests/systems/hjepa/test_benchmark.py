@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import VJEPA2Config, VJEPA2Model
 
 from hjepa_utils import (
     BaselineMLP,
@@ -16,6 +17,7 @@ from hjepa_utils import (
 from hjepa_utils.experiment import timing
 from hjepa_utils.experiment.ensemble import stack
 from hjepa_utils.systems.hjepa import benchmark
+from hjepa_utils.latents.encoder import Encoder
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +114,21 @@ def test_the_arithmetic_of_a_clip_is_counted():
     patches = n * d * 3 * 2 * 16 * 16
     flops = benchmark.flops_per_clip(load_encoder())
     assert flops == 2 * (layers * per_layer + patches)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"crop_size": 32, "patch_size": 8, "tubelet_size": 4},
+        {"hidden_size": 48, "num_attention_heads": 4, "mlp_ratio": 2.5, "num_hidden_layers": 3},
+    ],
+)
+def test_the_arithmetic_of_a_clip_is_that_of_a_flop_counter(settings):
+    """Attention is written out here (`eager`): the counter does not see into every release's fused one."""
+    config = load_encoder().model.config.to_dict() | settings
+    model = VJEPA2Model(VJEPA2Config(**config, attn_implementation="eager")).eval()
+    encoder = Encoder("random weights", model)
+    with FlopCounterMode(display=False) as counter:
+        encoder.embed(torch.zeros(1, 16, 3, encoder.image_size, encoder.image_size, dtype=torch.uint8))
+    assert benchmark.flops_per_clip(encoder) == counter.get_total_flops()
