@@ -7,6 +7,7 @@ without numbers: backward passes, and steps that ask whether they have converged
 
 import pytest
 import torch
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from hjepa_utils import (
@@ -46,6 +47,15 @@ MODELS = {
 }
 
 
+@torch.library.register_fake("aten::_thnn_fused_gru_cell", allow_override=True)
+def gru_cell(input_gates, hidden_gates, hidden, input_bias, hidden_bias):
+    """What a GPU computes for `nn.GRUCell` in one kernel, which PyTorch cannot trace, in plain operations."""
+    r, z, n = (input_gates + input_bias).chunk(3, dim=1)
+    hidden_r, hidden_z, hidden_n = (hidden_gates + hidden_bias).chunk(3, dim=1)
+    z, n = torch.sigmoid(z + hidden_z), torch.tanh(n + torch.sigmoid(r + hidden_r) * hidden_n)
+    return n + z * (hidden - n), hidden.new_empty(len(hidden), 5 * hidden.shape[1])
+
+
 @pytest.fixture
 def windows():
     with FakeTensorMode():
@@ -79,8 +89,26 @@ def test_what_is_fitted_on_the_gpu_predicts_there(windows):
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "persistence"])
 def test_a_model_left_behind_is_noticed(windows, name):
-    with pytest.raises(RuntimeError, match="device"):
+    with pytest.raises(RuntimeError, match="two (different )?devices"):
         MODELS[name]().rollout(windows[:, 0], 4)
+
+
+@pytest.mark.parametrize("name", [name for name, _ in GRU(D, 4).named_parameters()])
+def test_a_weight_left_behind_is_noticed(windows, name):
+    with torch.device("cuda"):
+        model = GRU(D, 4)
+    module, _, parameter = name.rpartition(".")
+    setattr(
+        model.get_submodule(module), parameter, nn.Parameter(torch.empty(model.get_parameter(name).shape))
+    )
+    with pytest.raises(RuntimeError, match="two (different )?devices"):
+        model.rollout(windows[:, 0], 4)
+
+
+def test_the_cell_that_is_traced_is_pytorchs():
+    cell, z, hidden = nn.GRUCell(D, 4), torch.randn(10, D), torch.randn(10, 4)
+    traced, _ = gru_cell(z @ cell.weight_ih.T, hidden @ cell.weight_hh.T, hidden, cell.bias_ih, cell.bias_hh)
+    torch.testing.assert_close(traced, cell(z, hidden))
 
 
 @pytest.mark.filterwarnings("ignore:for network:UserWarning")  # meta tensors have no numbers to copy
