@@ -4,9 +4,18 @@ set -euo pipefail
 
 root="$(CDPATH= cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 requirements="$root/requirements.txt"
-venv="$root/.venv"
-stamp="$venv/requirements_installed.txt" # what the finished installation was made from
-unfinished="$root/.venv_unfinished"      # exists while one is under way, so after a broken one too
+lock="$root/tests/requirements.lock"
+
+use_set() { # of versions: tested has .venv, every other set an environment of its own
+  chosen="$1"
+  case "$chosen" in
+    tested) venv="$root/.venv" ;;
+    lowest | newest) venv="$root/.venv_$chosen" ;;
+    *) die "HJEPA_VERSIONS=$chosen is none of tested, lowest and newest" ;;
+  esac
+  stamp="$venv/requirements_installed.txt" # what the finished installation was made from
+  unfinished="${venv}_unfinished"          # exists while one is under way, so after a broken one too
+}
 
 usage() {
   cat <<'TEXT'
@@ -14,8 +23,11 @@ usage: bash colab_setup.sh          install what is missing (on Colab, or into .
        bash colab_setup.sh run      run the notebooks in order; its options:
             [--scale quick|paper] [--encoder NAME] [--from 03] [--publish] [-p NAME VALUE]...
        bash colab_setup.sh test     check the code, the notebooks and their outputs
+       bash colab_setup.sh lock     write the newest versions into tests/requirements.lock
 
 HJEPA_PYTHON chooses the Python (3.11 to 3.13), HJEPA_ARTIFACTS the folder for all that is generated.
+HJEPA_VERSIONS chooses the packages outside Colab: "tested" (the default: tests/requirements.lock), or
+the "lowest" or the "newest" of requirements.txt, which are put into .venv_lowest and .venv_newest.
 TEXT
 }
 
@@ -63,24 +75,49 @@ base_python() {
   die "no Python from 3.11 to 3.13 found: install one, or name one with HJEPA_PYTHON"
 }
 
+lowest_versions() { # numpy>=2.1 becomes numpy==2.1.*, timm>=1.0.3 becomes timm==1.0.3
+  sed -nE -e 's/^([A-Za-z0-9_-]+)>=([0-9]+\.[0-9]+)([ ,].*)?$/\1==\2.*/p' \
+    -e 's/^([A-Za-z0-9_-]+)>=([0-9]+\.[0-9]+\.[0-9]+)([ ,].*)?$/\1==\2/p' "$requirements"
+}
+
+pip_install() {
+  "$python" -m pip install --disable-pip-version-check --requirement "$requirements" "$@"
+}
+
+install_chosen() {
+  case "$chosen" in
+    tested)
+      pip_install --constraint "$lock" && return
+      echo "The tested versions cannot be installed here, for pip's reason above: trying the newest"
+      pip_install
+      ;;
+    lowest) pip_install --constraint <(lowest_versions) ;;
+    newest) pip_install --upgrade --upgrade-strategy eager ;;
+  esac
+}
+
 # Begun anew if the last installation was interrupted (pip takes half a package for a whole one),
 # if the Python is gone, or if another one is asked for. Otherwise pip adds what has changed.
 install_in_venv() {
-  local base
+  local base name="${venv##*/}"
   python="$venv/bin/python"
-  if [ ! -e "$unfinished" ] && cmp -s "$requirements" "$stamp" && venv_is_usable; then return; fi
+  if up_to_date; then return; fi
   if [ -e "$unfinished" ] || ! venv_is_usable; then
     base="$(base_python)"
-    echo "Making .venv with Python $(python_version "$base")"
+    echo "Making $name with Python $(python_version "$base")"
     touch "$unfinished"
     "$base" -m venv --clear "$venv" || die "$base cannot make a virtual environment; its reason is above"
   fi
   touch "$unfinished"
-  echo "Installing requirements.txt into .venv: about 6 GB, a few minutes"
-  "$python" -m pip install --disable-pip-version-check --requirement "$requirements" ||
-    die "pip could not install requirements.txt; its reason is above"
-  cp "$requirements" "$stamp"
+  echo "Installing the $chosen versions of requirements.txt into $name: about 6 GB, a few minutes"
+  install_chosen || die "pip could not install requirements.txt; its reason is above"
+  cat "$requirements" "$lock" >"$stamp"
   rm "$unfinished"
+}
+
+up_to_date() {
+  [ ! -e "$unfinished" ] && [ "$chosen" != newest ] && venv_is_usable &&
+    cmp -s <(cat "$requirements" "$lock") "$stamp"
 }
 
 venv_is_usable() {
@@ -113,6 +150,23 @@ install_ffmpeg() {
   elif as_root true 2>/dev/null && command -v dnf >/dev/null; then
     as_root dnf install -y ffmpeg-free
   fi
+}
+
+# What the oldest Python can have the newer ones can have too, and no other system needs as many packages.
+write_lock() {
+  local made
+  [ "$(uname -sm)" = "Linux x86_64" ] || die "a lock file is made on Linux x86-64, which needs every package"
+  HJEPA_PYTHON="${HJEPA_PYTHON:-python3.11}"
+  [ "$(python_version "$HJEPA_PYTHON")" = 3.11 ] ||
+    die "a lock file is made with Python 3.11: name one with HJEPA_PYTHON"
+  use_set newest
+  touch "$unfinished" # a fresh environment holds nothing that is no longer required
+  install_in_venv
+  made="$(versions | grep -v '^pip==')"
+  {
+    echo "# Made by 'bash colab_setup.sh lock': the newest versions for Python 3.11 on Linux x86-64."
+    echo "$made"
+  } >"$lock"
 }
 
 setup() {
@@ -150,6 +204,7 @@ run_tests() {
   return "$failed"
 }
 
+use_set "${HJEPA_VERSIONS:-tested}"
 case "${1-}" in
   "")
     setup
@@ -164,6 +219,10 @@ case "${1-}" in
     [ $# -eq 1 ] || { usage >&2 && exit 2; }
     setup
     run_tests
+    ;;
+  lock)
+    write_lock
+    echo "tests/requirements.lock is written. Before it is committed: bash colab_setup.sh test"
     ;;
   -h | --help) usage ;;
   *)
