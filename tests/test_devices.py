@@ -89,7 +89,7 @@ def test_what_is_fitted_on_the_gpu_predicts_there(windows):
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "persistence"])
 def test_a_model_left_behind_is_noticed(windows, name):
-    with pytest.raises(RuntimeError, match="two (different )?devices"):
+    with pytest.raises(RuntimeError, match=r"two (different )?devices"):
         MODELS[name]().rollout(windows[:, 0], 4)
 
 
@@ -101,7 +101,7 @@ def test_a_weight_left_behind_is_noticed(windows, name):
     setattr(
         model.get_submodule(module), parameter, nn.Parameter(torch.empty(model.get_parameter(name).shape))
     )
-    with pytest.raises(RuntimeError, match="two (different )?devices"):
+    with pytest.raises(RuntimeError, match=r"two (different )?devices"):
         model.rollout(windows[:, 0], 4)
 
 
