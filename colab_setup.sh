@@ -88,7 +88,7 @@ install_chosen() {
   case "$chosen" in
     tested)
       pip_install --constraint "$lock" && return
-      echo "The tested versions cannot be installed here, for pip's reason above: trying the newest"
+      echo "The tested versions cannot be installed here, for pip's reason above: trying others"
       pip_install
       ;;
     lowest) pip_install --constraint <(lowest_versions) ;;
