@@ -3,9 +3,8 @@
 import re
 
 import pytest
+from helpers import ROOT
 from packaging.requirements import Requirement
-
-from hjepa_utils.run import ROOT
 
 LINES = [line.partition("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
 REQUIREMENTS = [Requirement(line) for line in LINES if line]

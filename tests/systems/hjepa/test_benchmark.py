@@ -16,8 +16,8 @@ from hjepa_utils import (
 )
 from hjepa_utils.experiment import timing
 from hjepa_utils.experiment.ensemble import stack
-from hjepa_utils.systems.hjepa import benchmark
 from hjepa_utils.latents.encoder import Encoder
+from hjepa_utils.systems.hjepa import benchmark
 
 
 @pytest.fixture(scope="module")
