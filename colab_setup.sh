@@ -21,9 +21,12 @@ usage() {
   cat <<'TEXT'
 usage: bash colab_setup.sh          install what is missing (on Colab, or into .venv)
        bash colab_setup.sh run      run the notebooks in order; its options:
-            [--scale quick|paper] [--encoder NAME] [--from 03] [--publish] [-p NAME VALUE]...
+            [--scale quick|paper] [--encoder NAME] [--from 03 | --only 03...] [--videos DIR]
+            [--publish] [-p NAME VALUE]...
        bash colab_setup.sh test     check the code, the notebooks and their outputs
        bash colab_setup.sh lock     write the newest versions into tests/requirements.lock
+       bash colab_setup.sh address OWNER/NAME [COMMIT]
+                                    write where this copy can be fetched, for badges and Colab
 
 HJEPA_PYTHON chooses the Python (3.11 to 3.13), HJEPA_ARTIFACTS the folder for all that is generated.
 HJEPA_VERSIONS chooses the packages outside Colab: "tested" (the default: tests/requirements.lock), or
@@ -35,6 +38,9 @@ die() {
   echo "error: $*" >&2
   exit 1
 }
+
+# pip and pytest end after Ctrl-C as if they had merely failed.
+trap 'printf "\ninterrupted: the same command goes on where it stopped\n" >&2; exit 130' INT
 
 on_colab() {
   [ -n "${COLAB_RELEASE_TAG:-}" ] || { [ -d /content ] && python3 -c "import google.colab" 2>/dev/null; }
@@ -204,6 +210,15 @@ run_tests() {
   return "$failed"
 }
 
+# As `python -m hjepa_utils`, but Ctrl-C while the module is still being imported is no traceback either.
+start='import sys
+try:
+    from hjepa_utils.__main__ import main
+    sys.exit(main())
+except KeyboardInterrupt:
+    print("\ninterrupted", file=sys.stderr)
+    sys.exit(130)'
+
 use_set "${HJEPA_VERSIONS:-tested}"
 case "${1-}" in
   "")
@@ -213,7 +228,7 @@ case "${1-}" in
   run)
     setup
     # -P: this project's module, not one in the current directory, which stays for relative folders.
-    PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec "$python" -P -m hjepa_utils "$@"
+    PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec "$python" -P -c "$start" "$@"
     ;;
   test)
     [ $# -eq 1 ] || { usage >&2 && exit 2; }
@@ -223,6 +238,10 @@ case "${1-}" in
   lock)
     write_lock
     echo "tests/requirements.lock is written. Before it is committed: bash colab_setup.sh test"
+    ;;
+  address)
+    shift
+    exec python3 "$root/hjepa_utils/project/address.py" "$@"
     ;;
   -h | --help) usage ;;
   *)

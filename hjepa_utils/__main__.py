@@ -1,29 +1,32 @@
-"""The command line: `python -m hjepa_utils run` and `python -m hjepa_utils extract`, each with `--help`."""
+"""The command line: `python -m hjepa_utils run`, `extract` and `address`, each with `--help`."""
 
 import sys
+from importlib import import_module
 
 USAGE = """usage: python -m hjepa_utils COMMAND …
 
   run      run the numbered notebooks in order
   extract  latents of a folder of videos, shared out over processes and GPUs
+  address  set where this project can be fetched, for badges and Colab
 
-Each has --help."""
+Each has --help. Exit status: 0 done, 1 failed, 2 bad arguments, 130 interrupted."""
+COMMANDS = {"run": "project.runner", "extract": "latents.extract", "address": "project.address"}
 
 
 def main(argv=None):
-    """Hand the arguments to a command; returns its exit status, 2 for an unknown one."""
-    command, *rest = [*(sys.argv[1:] if argv is None else argv), ""]
-    rest = rest[:-1]
-    if command == "run":
-        from .project.runner import main as run
+    """Hand the arguments to a command; returns its exit status, 2 for an unknown one.
 
-        return run(rest)
-    if command == "extract":
-        from .latents.extract import main as extract
-
-        return extract(rest)
-    print(USAGE, file=sys.stdout if command in ("-h", "--help") else sys.stderr)
-    return 0 if command in ("-h", "--help") else 2
+    Ctrl-C ends any of them with one line and 130.
+    """
+    command, *rest = (sys.argv[1:] if argv is None else argv) or [""]
+    if command not in COMMANDS:
+        print(USAGE, file=sys.stdout if command in ("-h", "--help") else sys.stderr)
+        return 0 if command in ("-h", "--help") else 2
+    try:
+        return import_module(f".{COMMANDS[command]}", "hjepa_utils").main(rest)
+    except KeyboardInterrupt:
+        print("\ninterrupted: the same command goes on where it stopped", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

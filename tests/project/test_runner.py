@@ -13,8 +13,7 @@ from helpers import ROOT
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from hjepa_utils.__main__ import main
-from hjepa_utils.project import publish
-from hjepa_utils.project import runner as notebooks
+from hjepa_utils.project import arguments, publish, runner
 from hjepa_utils.project.publish import refreshed
 from hjepa_utils.project.runner import NotebookFailed, run_notebook
 
@@ -38,7 +37,8 @@ def project(tmp_path, monkeypatch):
     """An empty project in a folder with a space; its notebooks are added with `add`."""
     root = tmp_path / "a project"
     (root / "notebooks").mkdir(parents=True)
-    monkeypatch.setattr(notebooks, "ROOT", root)
+    monkeypatch.setattr(runner, "ROOT", root)
+    monkeypatch.setattr(arguments, "ROOT", root)
     monkeypatch.setenv("HJEPA_ARTIFACTS", str(root / "artifacts"))
     for name in ("HF_HUB_OFFLINE", "HJEPA_HEADLESS", "TQDM_DISABLE", "PYDEVD_DISABLE_FILE_VALIDATION"):
         monkeypatch.setenv(name, "0")
@@ -49,7 +49,8 @@ def add(project, name, *sources, parameters=PARAMETERS):
     cells = [new_code_cell(source) for source in (parameters, *sources)]
     cells[0].metadata["tags"] = ["parameters"]
     path = project / "notebooks" / f"{name}.ipynb"
-    nbformat.write(new_notebook(cells=[new_markdown_cell(f"# {name}"), *cells]), path)
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(new_notebook(cells=[new_markdown_cell(f"# {name}"), *cells], metadata=kernel), path)
     return path
 
 
@@ -79,8 +80,13 @@ def test_default_run_injects_nothing_and_reports_costs(project, capsys):
 
 def test_parameters_reach_only_the_notebooks_that_declare_them(project):
     add_pair(project)
-    assert main(["run", "--scale", "paper", "-p", "SEED", "7", "-p", "RATE", "2"]) == 0
-    assert saved(project, "paper")["02_second"] == ["paper", "auto", 7, "0"]  # the hub may be needed
+    encoder = project / "encoder"
+    encoder.mkdir()
+    (encoder / "config.json").write_text('{"model_type": "vjepa2"}')
+    (encoder / "model.safetensors").touch()
+    arguments = ["--scale", "paper", "--encoder", str(encoder), "-p", "SEED", "7", "-p", "RATE", "2"]
+    assert main(["run", *arguments]) == 0
+    assert saved(project, "paper")["02_second"] == ["paper", str(encoder), 7, "0"]  # the hub may be needed
     executed = project / "artifacts" / "paper" / "executed"
     assert "RATE" not in "".join(sources(executed / "01_first.ipynb"))
     assert "RATE = 2" in "".join(sources(executed / "02_second.ipynb"))
@@ -92,17 +98,25 @@ def test_from_starts_there(project):
     assert saved(project, "quick") == {"02_second": ["quick", "embedded", 0, "1"]}
 
 
+def test_only_runs_those_named_by_number_or_name(project):
+    add_pair(project)
+    add(project, "03_third", SAVE.format(name="03_third"))
+    assert main(["run", "--only", "3", "01_fi"]) == 0
+    assert list(saved(project, "quick")) == ["01_first", "03_third"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-p", "RATES", "2"], "-p RATES: no notebook has this parameter; there are: RATE, SEED, VIDEO_DIR"),
-        (["-p", "SCALE", "paper"], "-p SCALE: no notebook has this parameter"),
-        (["-p", "SEED", "zero"], "-p SEED takes a value like 0, got 'zero'"),
-        (["-p", "SEED", "1.5"], "-p SEED takes a value like 0, got '1.5'"),
         (["--from", "03"], "no notebook begins with '03'; there are: 01_first, 02_second"),
-        (["--encoder", "vjepa"], "unknown encoder 'vjepa'"),
+        (["--only", "2", "7"], "no notebook begins with '7'; there are: 01_first, 02_second"),
+        (["--only", ""], "no notebook begins with ''"),
+        (["-p", "RATES", "2"], "-p RATES: no notebook has this parameter; there are: RATE, SEED, VIDEO_DIR"),
+        (["--videos", "/no/such/folder"], "no folder /no/such/folder"),
+        (["--videos", ""], "--videos needs a folder"),
         (["--publish", "-p", "SEED", "1"], "--publish takes no -p"),
-        (["--publish", "--from", "02"], "--publish takes no -p and no --from"),
+        (["--publish", "--from", "02"], "--publish takes no -p, --videos, --from and --only"),
+        (["--publish", "--only", "02"], "--publish takes no -p, --videos, --from and --only"),
         (["--publish", "--encoder", "owner/name"], "--encoder only at paper scale"),
     ],
 )
@@ -114,32 +128,44 @@ def test_bad_arguments_are_one_sentence_before_anything_runs(project, capsys, ar
     assert not (project / "artifacts").exists()
 
 
-def test_unknown_scale_names_the_known_ones(project, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--scale", "huge"], "'quick', 'paper'"),
+        (["--from", "1", "--only", "2"], "not allowed with argument --from"),
+        (["--seed", "1"], "unrecognized arguments: --seed 1"),
+    ],
+)
+def test_what_is_no_command_line_ends_with_2(capsys, arguments, message):
     with pytest.raises(SystemExit, match="2"):
-        main(["run", "--scale", "huge"])
-    assert "'quick', 'paper'" in capsys.readouterr().err
+        main(["run", *arguments])
+    assert message in capsys.readouterr().err
 
 
-def test_a_local_encoder_folder_is_made_absolute(project, monkeypatch):
-    (project / "my encoder").mkdir()
-    monkeypatch.chdir(project)
-    assert notebooks.check_encoder("my encoder") == str(project / "my encoder")
+def test_a_failure_after_the_notebooks_is_not_called_bad_arguments(project, capsys, monkeypatch):
+    def too_large(*_):
+        raise ValueError("01_first.ipynb would be larger than 300 KB")
 
-
-def test_a_folder_parameter_is_meant_from_the_current_directory(project, monkeypatch):
     add_pair(project)
-    monkeypatch.chdir(project)
-    (first, *_) = notebooks.plan_parameters(notebooks.find_notebooks(), {}, {"VIDEO_DIR": "clips"}).values()
-    assert first == {"VIDEO_DIR": str(project / "clips")}
+    monkeypatch.setattr(runner, "refresh_notebooks", too_large)
+    assert main(["run", "--publish"]) == 1
+    assert "error: 01_first.ipynb would be larger than 300 KB" in capsys.readouterr().err
 
 
-def test_notebooks_that_need_true_states_are_left_out_for_own_videos(project, capsys):
+def test_notebooks_that_need_true_states_are_left_out_for_own_videos(project, capsys, monkeypatch):
     (project / "clips").mkdir()
+    (project / "clips" / "a.mp4").touch()
     add_pair(project)
     add(project, "08_controls", "raise ValueError('no states')")
-    assert main(["run", "-p", "VIDEO_DIR", str(project / "clips")]) == 0
+    monkeypatch.chdir(project)
+    assert main(["run", "--videos", "clips"]) == 0
     assert list(saved(project, "quick")) == ["01_first", "02_second"]
+    assert f"VIDEO_DIR = {str(project / 'clips')!r}".replace("'", '"') in "".join(
+        sources(project / "artifacts" / "quick" / "executed" / "01_first.ipynb")
+    )
     assert "your own videos have no true states: 08_controls" in capsys.readouterr().out
+    assert main(["run", "--videos", "clips", "--only", "8"]) == 2
+    assert "your own videos have no true states, which 08_controls need" in capsys.readouterr().err
 
 
 def test_failure_stops_with_its_cause_on_one_line(project, capsys):
@@ -188,21 +214,23 @@ def test_unwritable_artifacts_are_one_sentence(project, capsys):
 def test_ctrl_c_ends_the_kernel_without_a_traceback(project, delay):
     add(project, "01_first", "import time\ntime.sleep(100)")
     command = (
-        "import signal, sys, pathlib, hjepa_utils.project.runner as n; n.ROOT = pathlib.Path(sys.argv[1]); "
+        "import signal, sys, pathlib; from hjepa_utils.__main__ import main; "
+        "from hjepa_utils.project import arguments, runner; "
+        "runner.ROOT = arguments.ROOT = pathlib.Path(sys.argv[1]); "
     )
     # A shell starts what it puts into the background, as some CI does, with Ctrl-C ignored.
-    command += "signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(n.main([]))"
-    runner = subprocess.Popen([sys.executable, "-c", command, project], cwd=ROOT, stderr=subprocess.PIPE)
+    command += "signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(main(['run']))"
+    running = subprocess.Popen([sys.executable, "-c", command, project], cwd=ROOT, stderr=subprocess.PIPE)
     executed = project / "artifacts" / "quick" / "executed"
     kernels, deadline = [], time.monotonic() + 120
     while not kernels and time.monotonic() < deadline:
         time.sleep(0.1)
-        kernels = psutil.Process(runner.pid).children(recursive=True)
+        kernels = psutil.Process(running.pid).children(recursive=True)
     time.sleep(delay)
-    runner.send_signal(signal.SIGINT)
-    errors = runner.communicate(timeout=60)[1].decode()
-    assert runner.returncode == 130
-    assert "interrupted" in errors and "Traceback" not in errors
+    running.send_signal(signal.SIGINT)
+    errors = running.communicate(timeout=60)[1].decode()
+    assert running.returncode == 130
+    assert errors == "\ninterrupted: the same command goes on where it stopped\n"
     assert not any(kernel.is_running() for kernel in kernels)
     assert (executed / "01_first.ipynb").exists()
 
