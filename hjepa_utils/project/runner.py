@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import os
 import shutil
 import sys
@@ -180,6 +181,7 @@ def _planned(args):
 def main(argv=None):
     """The command line; returns the exit status that its help documents."""
     args = _parser().parse_args(argv)
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # whatever it reports is said here, once
     offline = args.encoder == "embedded" or (args.encoder, args.scale) == ("auto", "quick")
     try:
         plan = _planned(args)

@@ -1,6 +1,7 @@
 """What every committed notebook must look like, read from its JSON; nothing is executed."""
 
 import ast
+import json
 import re
 
 import nbformat
@@ -8,9 +9,9 @@ import pytest
 from helpers import ROOT
 from IPython.core.inputtransformer2 import TransformerManager
 
+from hjepa_utils.project.address import SET_IN_CELL, colab_badge
 from hjepa_utils.project.publish import MAX_NOTEBOOK_KB
 
-COLAB = "https://colab.research.google.com/github/hjepa/hjepa/blob/main/notebooks/"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/+])/[\w.-]+/[\w./-]+")
 DATA_URI = re.compile(r"data:[^\"'\s)]+")
@@ -51,19 +52,45 @@ def test_notebooks_are_numbered_without_gaps():
 
 
 def test_is_short_enough_to_read(path, notebook):
-    """A code cell fits on a screen; figures and tables, which one reads less, may take a few lines more."""
-    lines = [cell.source.splitlines() for cell in code_cells(notebook)]
+    """A code cell fits on a screen; figures and tables, which one reads less, may take a few lines more.
+
+    The folded first one is not read.
+    """
+    lines = [cell.source.splitlines() for cell in code_cells(notebook)[1:]]
     code = [sum(bool(line.strip()) and not line.strip().startswith("#") for line in cell) for cell in lines]
     assert len(notebook.cells) <= 36
     assert max(code) <= 32
     assert path.stat().st_size <= MAX_NOTEBOOK_KB * 1000
 
 
-def test_begins_with_a_title_and_its_own_colab_badge(path, notebook):
-    first = notebook.cells[0]
-    assert first.cell_type == "markdown"
-    assert first.source.startswith("# ")
-    assert f"({COLAB}{path.name})" in first.source or f'"{COLAB}{path.name}"' in first.source
+def test_begins_with_a_title_and_the_set_up_folded_away(notebook):
+    title, set_up = notebook.cells[:2]
+    assert title.cell_type == "markdown" and title.source.startswith("# ")
+    assert set_up.cell_type == "code" and set_up.source.startswith("# @title Set up\n")
+    assert set_up.metadata == {"cellView": "form", "jupyter": {"source_hidden": True}}
+    assert set_up.outputs == []
+
+
+def test_the_set_up_is_the_same_in_all_notebooks():
+    assert len({nbformat.read(path, as_version=4).cells[1].source for path in NOTEBOOKS}) == 1
+
+
+def test_has_a_colab_badge_only_for_an_address_that_was_set(path, notebook):
+    """A badge or a clone of a name that nobody here owns would run a stranger's code."""
+    (found,) = SET_IN_CELL.findall(notebook.cells[1].source)
+    _, address, _, commit, _ = found.split('"')
+    badges = re.findall("colab-badge|colab.research.google.com/github", str(notebook.cells))
+    assert bool(address) == bool(commit) == bool(badges)
+    if address:
+        assert re.fullmatch("[0-9a-f]{40}", commit)
+        assert notebook.cells[0].source.split("\n\n")[1] == colab_badge(address, path.name)
+        assert len(badges) == 2
+
+
+def test_is_saved_as_publishing_saves_it(path):
+    """Otherwise a refresh of the outputs or of the address would change every line."""
+    text = path.read_text(encoding="utf-8")
+    assert text == json.dumps(json.loads(text), indent=1, ensure_ascii=False) + "\n"
 
 
 def test_has_one_parameters_cell_with_literals_only(notebook):
