@@ -19,6 +19,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 SET_IN_CELL = re.compile(r'^ADDRESS, COMMIT = "[^"]*", "[^"]*"', re.MULTILINE)
 COLAB_BADGE = re.compile(r"\[!\[Open In Colab\]\([^)]*\)\]\([^)]*\)")
 TESTS_BADGE = re.compile(r"\[!\[tests\]\([^)]*\)\]\([^)]*\)\n")
+CLONE = re.compile(r"Clone or download (this repository|\[this repository\]\([^)]*\))")
 
 
 def colab_badge(address, notebook):
@@ -47,8 +48,12 @@ def addressed_notebook(text, name, address, commit):
 
 
 def addressed_readme(text, address):
-    """The README with a badge of the tests, and one before every notebook's link that begins a table row."""
+    """The README with the address where it says to clone, a badge of the tests, and the notebooks' badges.
+
+    Those stand before every link to a notebook that begins a row of a table.
+    """
     workflow = f"https://github.com/{address}/actions/workflows/tests.yml"
+    text = CLONE.sub(f"Clone or download [this repository](https://github.com/{address})", text)
     text = TESTS_BADGE.sub("", text)
     text = text.replace("[![licence", f"[![tests]({workflow}/badge.svg)]({workflow})\n[![licence", 1)
     text = re.sub(r"^\| " + COLAB_BADGE.pattern + " ", "| ", text, flags=re.MULTILINE)

@@ -54,15 +54,12 @@ def _named(name, notebooks):
 
 def declared_parameters(path):
     """Name → `Parameter` of the cell tagged `parameters`."""
-    inspected = papermill.inspect_notebook(path)
-    listed = {name: re.match(r"@param\s*(\[[^]]*\])", found["help"]) for name, found in inspected.items()}
-    return {
-        name: Parameter(
-            ast.literal_eval(found["default"]),
-            tuple(ast.literal_eval(listed[name][1])) if listed[name] else (),
-        )
-        for name, found in inspected.items()
-    }
+    declared = {}
+    for name, found in papermill.inspect_notebook(path).items():
+        listed = re.match(r"@param\s*(\[[^]]*\])", found["help"])
+        choices = ast.literal_eval(listed[1]) if listed else ()
+        declared[name] = Parameter(ast.literal_eval(found["default"]), tuple(choices))
+    return declared
 
 
 def plan_run(scale, encoder, *, overrides=(), start=None, only=()):

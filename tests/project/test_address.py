@@ -50,6 +50,7 @@ def test_every_page_names_the_address_and_the_commit(fork):
     readme = (root / "README.md").read_text(encoding="utf-8")
     assert all(f"| {colab_badge('some-one/h.jepa', name)} [" in readme for name in NAMES)
     assert readme.count("some-one/h.jepa/actions/workflows/tests.yml/badge.svg") == 1
+    assert readme.count("Clone or download [this repository](https://github.com/some-one/h.jepa).") == 1
     assert not list(root.rglob(".unfinished-*"))
 
 
@@ -60,9 +61,10 @@ def test_nothing_else_changes(fork):
     changed = git(root, "diff", "-U0", "--no-color").splitlines()
     removed = [line for line in changed if re.match(r"-(?!--)", line)]
     added = [line for line in changed if re.match(r"\+(?!\+\+)", line)]
-    row, code, blank = "[![Open In Colab]", 'ADDRESS, COMMIT = \\"', '    "\\n",'
-    assert all("](notebooks/" in line or code in line for line in removed)
-    assert all(row in line or code in line or "[![tests]" in line or line[1:] == blank for line in added)
+    clone, row, code, blank = "Clone or download ", "[![Open In Colab]", 'ADDRESS, COMMIT = \\"', '    "\\n",'
+    assert all("](notebooks/" in line or code in line or clone in line for line in removed)
+    known = (clone, row, code, "[![tests]")
+    assert all(line[1:] == blank or any(text in line for text in known) for line in added)
     assert len(added) >= 3 * len(NAMES)
 
 
