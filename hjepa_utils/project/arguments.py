@@ -74,7 +74,7 @@ def plan_run(scale, encoder, *, overrides=(), start=None, only=()):
         left_out = [path.stem for path in notebooks if path.stem in NEED_TRUE_STATES]
         notebooks = [path for path in notebooks if path.stem not in left_out]
         if not notebooks:
-            raise ValueError(f"your own videos have no true states, which {' and '.join(left_out)} need")
+            raise ValueError(f"your own videos have no true states, so {' and '.join(left_out)} cannot run")
         if left_out:
             print("left out, your own videos have no true states:", *left_out)
     declared = {path: declared_parameters(path) for path in notebooks}

@@ -165,7 +165,7 @@ def test_notebooks_that_need_true_states_are_left_out_for_own_videos(project, ca
     )
     assert "your own videos have no true states: 08_controls" in capsys.readouterr().out
     assert main(["run", "--videos", "clips", "--only", "8"]) == 2
-    assert "your own videos have no true states, which 08_controls need" in capsys.readouterr().err
+    assert "your own videos have no true states, so 08_controls cannot run" in capsys.readouterr().err
 
 
 def test_failure_stops_with_its_cause_on_one_line(project, capsys):
