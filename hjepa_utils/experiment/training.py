@@ -1,16 +1,19 @@
 """Losses, curriculum and the training loop of the paper's §3.4 and §4.4."""
 
 import math
+from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.nn.utils import clip_grad_norm_
-from tqdm import tqdm
 
-from ..runs.checkpoints import restore_training, save_training
-from .ensemble import Stacked, can_stack, clip_each, stack
+from ..dynamics.fixed_point import NotConverged
+from ..runs.checkpoints import resumable
+from ..runs.fingerprint import hash_code, hash_tensors
+from .ensemble import can_stack, clip_each, stack
 from .evaluation import rollout_errors
 
 
@@ -50,83 +53,95 @@ def cosine_lr(epoch, n_epochs, highest=1e-3, lowest=1e-5):
     return lowest + (highest - lowest) * (1 + math.cos(math.pi * (epoch - 1) / n_epochs)) / 2
 
 
-def fit(
-    dynamics,
-    train_windows,
-    test_windows,
-    *,
-    n_epochs,
-    seed,
-    batch_size=32,
-    lr=1e-3,
-    min_lr=1e-5,
-    weight_decay=1e-5,
-    max_norm=1.0,
-    energy_schedule=energy_weight,
-    checkpoint=None,
-    label="",
-):
-    """Train in place with AdamW (table 1); the model of the last epoch is the result.
+@dataclass(frozen=True)
+class FitSettings:
+    """The keywords of `fit`; the defaults are table 1's.
 
-    `energy_schedule(epoch, n_epochs)` gives λ. Gradients are clipped to `max_norm` for the network
-    and for dt separately; batches that are not full are dropped, as published. `checkpoint` is a
-    folder: after every epoch the state is saved there, and a later call with the same arguments
-    goes on from it and ends with the same bits. Test windows are only watched, never chosen by.
+    `energy_schedule(epoch, n_epochs)` gives λ of epoch 1 … n_epochs. Gradients are clipped to
+    `max_norm` for the network and for dt separately.
+    """
+
+    n_epochs: int
+    batch_size: int = 32
+    lr: float = 1e-3
+    min_lr: float = 1e-5
+    weight_decay: float = 1e-5
+    max_norm: float = 1.0
+    energy_schedule: object = energy_weight
+
+    def __post_init__(self):
+        if self.n_epochs < 0 or self.batch_size < 1:
+            raise ValueError(
+                f"n_epochs must be from 0 and batch_size from 1, got {self.n_epochs} and {self.batch_size}"
+            )
+        for name in ("lr", "min_lr", "weight_decay", "max_norm"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be finite and not negative, got {getattr(self, name)}")
+
+    def energy_weights(self):
+        """λ of every epoch, as floats."""
+        weights = [float(self.energy_schedule(epoch, self.n_epochs)) for epoch in range(1, self.n_epochs + 1)]
+        for epoch, weight in enumerate(weights, 1):
+            if not math.isfinite(weight):
+                raise ValueError(f"energy_schedule gives {weight} in epoch {epoch}: λ must be finite")
+        return weights
+
+
+def fit(dynamics, train_windows, test_windows, *, seed, checkpoint=None, label="", **settings):
+    """Train in place with AdamW; the model of the last epoch is the result.
+
+    `settings` are the fields of `FitSettings`: n_epochs, batch_size, lr, … Windows are tensors
+    (n, T, D), T ≥ 2, on the model's device and of its dtype. Batches that are not full are dropped, as
+    published. `checkpoint` is a folder: after every epoch the state is saved there, and a later call with
+    the same arguments, model and code goes on from it and ends with the same bits; any other begins anew
+    beside it and says so. Test windows are only watched, never chosen by.
 
     Returns a list with a dict per epoch: epoch, lr, energy_weight, loss, prediction, energy,
-    test_mse and, if the model has one, dt. For models of `seeds.stack`, `seed` is a list and the
-    last five are lists. Raises `ValueError` for NaN or infinity in the windows.
+    test_mse and, if the model has one, dt. Raises `ValueError` for settings and windows that cannot be
+    trained with, and for a loss that is not finite, in its epoch; the state before it is kept.
     """
-    for name, windows in (("training", train_windows), ("test", test_windows)):
-        if not windows.isfinite().all():
-            raise ValueError(f"the {name} windows hold NaN or infinity: encode the videos again")
-    optimiser = torch.optim.AdamW(dynamics.parameters(), lr=lr, weight_decay=weight_decay)
-    file = Path(checkpoint) / "training.safetensors" if checkpoint else None
-    history = restore_training(file, dynamics, optimiser) if file else []
-    batch_size = min(batch_size, len(train_windows))
-    if isinstance(dynamics, Stacked):
-        test_windows = test_windows.expand(len(seed), *test_windows.shape)
-    progress = tqdm(range(len(history) + 1, n_epochs + 1), desc=label, unit="epoch")
-    for epoch in progress:
-        optimiser.param_groups[0]["lr"] = cosine_lr(epoch, n_epochs, lr, min_lr)
-        weight = energy_schedule(epoch, n_epochs)
-        order = _batches(len(train_windows), batch_size, seed, epoch).to(train_windows.device)
-        losses = _train_epoch(dynamics, optimiser, train_windows, order, weight, max_norm)
-        history.append(
-            {"epoch": epoch, "lr": optimiser.param_groups[0]["lr"], "energy_weight": weight}
-            | dict(zip(("loss", "prediction", "energy"), losses.tolist(), strict=True))
-            | {"test_mse": rollout_errors(dynamics, test_windows).mean(dim=(-2, -1)).tolist()}
-            | ({"dt": dynamics.clamped_dt.tolist()} if hasattr(dynamics, "clamped_dt") else {})
-        )
-        progress.set_postfix(test_mse=f"{np.mean(history[-1]['test_mse']):.3f}")
-        if file:
-            save_training(file, dynamics, optimiser, history)
-    return history
+    settings, seed = FitSettings(**settings), index(seed)
+    _check(dynamics, train_windows, test_windows)
+
+    def draw(epoch):
+        return _batches(len(train_windows), settings.batch_size, seed, epoch)
+
+    made_from = _made_from([dynamics], train_windows, test_windows, [seed], settings)
+    keep = (_state_in(checkpoint), label, made_from)
+    return _train(dynamics, train_windows, test_windows, settings, draw, clip_grad_norm_, *keep)
 
 
-def fit_seeds(models, train_windows, test_windows, *, seeds, **settings):
+def fit_seeds(models, train_windows, test_windows, *, seeds, checkpoint=None, label="", **settings):
     """`fit` for models of one arm at once, each as if it were trained alone with its seed.
 
-    Returns a list with the history of each. Raises `ValueError` for models of different kinds or
-    sizes, or if there is not one seed for each.
+    Returns a list with the history of each. Raises `ValueError` as `fit` does, for models of different
+    kinds or sizes, or if there is not one seed for each.
     """
     if len(models) != len(seeds):
         raise ValueError(f"one seed per model is needed, got {len(seeds)} for {len(models)} models")
-    stacked = stack(models)
-    rows = fit(stacked, train_windows, test_windows, seed=list(seeds), **settings)
+    stacked, settings, seeds = stack(models), FitSettings(**settings), [index(seed) for seed in seeds]
+    _check(models[0], train_windows, test_windows)
+
+    def draw(epoch):
+        orders = [_batches(len(train_windows), settings.batch_size, seed, epoch) for seed in seeds]
+        return torch.stack(orders, dim=1)
+
+    made_from = _made_from(models, train_windows, test_windows, seeds, settings)
+    test_windows = test_windows.expand(len(seeds), *test_windows.shape)
+    keep = (_state_in(checkpoint), label, made_from)
+    rows = _train(stacked, train_windows, test_windows, settings, draw, clip_each, *keep)
     stacked.copy_to(models)
     return [
-        [{k: v[index] if isinstance(v, list) else v for k, v in row.items()} for row in rows]
-        for index in range(len(models))
+        [{k: v[model] if isinstance(v, list) else v for k, v in row.items()} for row in rows]
+        for model in range(len(models))
     ]
 
 
 def fit_arm(models, train_windows, test_windows, *, seeds, checkpoint, label, **settings):
     """`fit` for the models of one arm, one per seed; the states of all are kept under `checkpoint`.
 
-    On a GPU, kinds that `seeds.can_stack` are trained together by `fit_seeds`. On a CPU that gains
-    little for few seeds, and the models are trained one after another. Returns a list with the
-    history of each.
+    On a GPU, kinds that `can_stack` are trained together by `fit_seeds`. On a CPU that gains little for
+    few seeds, and the models are trained one after another. Returns a list with the history of each.
     """
     windows = (train_windows, test_windows)
     if train_windows.is_cuda and can_stack(models[0]):
@@ -145,18 +160,100 @@ def fit_arm(models, train_windows, test_windows, *, seeds, checkpoint, label, **
     ]
 
 
+def _check(model, train_windows, test_windows):
+    """One sentence for what would fail later, or pass unseen."""
+    one = next(model.parameters(), None)
+    if one is None:
+        raise ValueError(f"{type(model).__name__} has no parameters to train")
+    for name, windows in (("training", train_windows), ("test", test_windows)):
+        if not isinstance(windows, torch.Tensor):
+            raise TypeError(
+                f"the {name} windows must be a tensor, got {type(windows).__name__}: use torch.tensor"
+            )
+        if windows.ndim != 3 or len(windows) == 0 or windows.shape[1] < 2:
+            shape = tuple(windows.shape)
+            raise ValueError(f"the {name} windows must be (n, T, D) with n ≥ 1 and T ≥ 2, got {shape}")
+        if (windows.dtype, windows.device) != (one.dtype, one.device):
+            mine, its = f"{windows.dtype} on {windows.device}", f"{one.dtype} on {one.device}"
+            raise ValueError(f"the {name} windows are {mine}, the model is {its}: use windows.to(…)")
+        if not windows.isfinite().all():
+            raise ValueError(f"the {name} windows hold NaN or infinity: encode the videos again")
+        if windows.shape[2] != train_windows.shape[2]:
+            widths = f"{train_windows.shape[2]} and {windows.shape[2]}"
+            raise ValueError(
+                f"training and test windows have widths {widths}: make them from the same latents"
+            )
+        try:
+            with torch.no_grad():
+                model.rollout(windows[:1, 0], 1)
+        except NotConverged:
+            pass  # not a matter of the width
+        except RuntimeError as error:
+            raise ValueError(f"the model takes no latents of width {windows.shape[2]}: {error}") from error
+
+
+def _state_in(folder):
+    return Path(folder) / "training.safetensors" if folder else None
+
+
+def _made_from(models, train_windows, test_windows, seeds, settings):
+    """All that decides how the training ends."""
+    plain = vars(settings) | {"energy_schedule": settings.energy_weights()}
+    weights = [hash_tensors(model.state_dict()) for model in models]
+    return plain | {
+        "seed": seeds[0] if len(seeds) == 1 else seeds,
+        "the model or its code": hash_code(models[0]),
+        "the initial weights": weights,
+        "the training windows": hash_tensors({"": train_windows}),
+        "the test windows": hash_tensors({"": test_windows}),
+        "the code of the training": hash_code(_train, _batches, clip_each, rollout_errors),
+    }
+
+
 def _batches(n, batch_size, seed, epoch):
-    """Shuffled full batches of indices, (n_batches, …, batch_size); the order follows seed and epoch."""
-    if isinstance(seed, list):
-        return torch.stack([_batches(n, batch_size, one, epoch) for one in seed], dim=1)
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(1_000_003 * seed + epoch))
+    """Shuffled full batches of indices, (n_batches, batch_size); the order follows seed and epoch."""
+    batch_size = min(batch_size, n)
+    generator = torch.Generator().manual_seed((1_000_003 * seed + epoch) % 2**63)
+    order = torch.randperm(n, generator=generator)
     return order[: n // batch_size * batch_size].view(-1, batch_size)
 
 
-def _train_epoch(dynamics, optimiser, windows, batches, weight, max_norm):
+def _train(dynamics, train_windows, test_windows, settings, draw, clip, file, label, made_from):
+    """The loop of `fit`; for stacked models, with lists for the numbers that each has of its own."""
+    history, weights = [], settings.energy_weights()
+    optimiser = torch.optim.AdamW(dynamics.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    for step in resumable(
+        file, settings.n_epochs, fingerprint=made_from, history=history,
+        modules={"model": dynamics}, optimisers={"AdamW": optimiser},
+        label=label, unit="epoch", shown=("test_mse",),
+    ):  # fmt: skip
+        epoch = step + 1
+        lr = optimiser.param_groups[0]["lr"] = cosine_lr(
+            epoch, settings.n_epochs, settings.lr, settings.min_lr
+        )
+        batches = draw(epoch).to(train_windows.device)
+        losses = _train_epoch(
+            dynamics, optimiser, train_windows, batches, weights[step], settings.max_norm, clip
+        )
+        row = {"epoch": epoch, "lr": lr, "energy_weight": weights[step]}
+        row |= dict(zip(("loss", "prediction", "energy"), losses.tolist(), strict=True))
+        row["test_mse"] = rollout_errors(dynamics, test_windows).mean(dim=(-2, -1)).tolist()
+        if hasattr(dynamics, "clamped_dt"):
+            row["dt"] = dynamics.clamped_dt.tolist()
+        broken = [name for name, value in row.items() if not np.isfinite(value).all()]
+        if broken:
+            size = train_windows.abs().max().item()
+            raise ValueError(
+                f"{label or 'training'}: {broken[0]} is not finite in epoch {epoch} (lr {lr:.3g}, windows up "
+                f"to {size:.3g} in size): lower lr, or standardise the windows"
+            )
+        history.append(row)
+    return history
+
+
+def _train_epoch(dynamics, optimiser, windows, batches, weight, max_norm, clip):
     """One pass over the batches; the mean of the three losses, (3, …)."""
     network = [p for name, p in dynamics.named_parameters() if name != "dt"]
-    clip = clip_each if isinstance(dynamics, Stacked) else clip_grad_norm_
     total = 0
     for batch in batches:
         losses = rollout_loss(dynamics, windows[batch], weight)

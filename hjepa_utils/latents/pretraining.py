@@ -14,7 +14,8 @@ is predictability: it settles on what changes slowly and can be foretold, which 
 are, and z must hold where they are and how they move. No position or velocity enters.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from operator import index
 
 import numpy as np
 import torch
@@ -24,7 +25,8 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
-from ..runs.checkpoints import restore_training, save_training
+from ..runs.checkpoints import resumable
+from ..runs.fingerprint import hash_code, hash_tensors
 from ..runs.hardware import pick_device, pick_encoder_dtype, seeded
 from ..simulators.billiards import render_frames, simulate_collisions
 from .encoder import VJEPA2Model, normalise, resize_frames
@@ -188,11 +190,15 @@ def pretrain(videos, settings=None, *, until=None, checkpoint=None, checkpoint_e
     """Train on `videos` up to step `until` (all of them by default); returns encoder and history.
 
     The history is a list with a dict per step: prediction, motion, lr. `checkpoint` is a file: the
-    state is saved there every `checkpoint_every` steps and at the end, and a later call with the
-    same arguments goes on from it and ends with the same bits, because each step draws its batch
-    from a seed of its own. Raises `ValueError` if a loss is NaN or infinite.
+    state is saved beside it every `checkpoint_every` steps and at the end, and a later call with the
+    same arguments and code goes on from it and ends with the same bits, because each step draws its
+    batch from a seed of its own; any other begins anew and says so. Raises `ValueError` for videos that
+    are no uint8 (n, T, 3, 64, 64) with T ≥ 28, for `until` outside 0 … n_steps, and if a loss is NaN or
+    infinite; the last state saved is kept.
     """
     settings = settings or PretrainSettings()
+    until = settings.n_steps if until is None else index(until)
+    _check(videos, settings, until)
     device = pick_device(device)
     with seeded(settings.seed):
         model = Pretraining(settings).to(device)
@@ -200,27 +206,51 @@ def pretrain(videos, settings=None, *, until=None, checkpoint=None, checkpoint_e
         [p for p in model.parameters() if p.requires_grad],
         lr=settings.lr, betas=(0.9, 0.98), weight_decay=settings.weight_decay,
     )  # fmt: skip
-    history = restore_training(checkpoint, model, optimiser) if checkpoint else []
-    until = settings.n_steps if until is None else until
-    steps = range(len(history), until)
-    progress = tqdm(steps, desc="pretraining", unit="step", initial=len(history), total=until)
-    for step in progress:
+    history, made_from = [], {}
+    if checkpoint:
+        made_from = asdict(settings) | {
+            "the model or its code": hash_code(model),
+            "the initial weights": hash_tensors(model.state_dict()),
+            "the videos": hash_tensors({"": videos}),
+            "the code of the training": hash_code(_train_step, draw_clips, learning_rate),
+        }
+    for step in resumable(
+        checkpoint, until, fingerprint=made_from, history=history,
+        modules={"model": model}, optimisers={"AdamW": optimiser}, every=checkpoint_every,
+        label="pretraining", shown=("prediction", "motion"),
+    ):  # fmt: skip
         rng = np.random.default_rng([CLIP_STREAM, settings.seed, step])
-        predicted, targets = model(draw_clips(videos, settings.batch_size, rng).to(device))
-        prediction = prediction_loss(predicted, targets)
-        motion = (motion_loss if step < settings.even_from else even_motion_loss)(predicted, targets)
-        loss = prediction + settings.motion_weight * min(1.0, step / settings.motion_rise) * motion
-        if not loss.isfinite():
-            raise ValueError(f"the loss of step {step} is {loss.item()}: lower the learning rate")
-        optimiser.param_groups[0]["lr"] = learning_rate(step, settings)
-        optimiser.zero_grad()
-        loss.backward()
-        clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        history.append(
-            {"prediction": prediction.item(), "motion": motion.item(), "lr": optimiser.param_groups[0]["lr"]}
-        )
-        progress.set_postfix(prediction=f"{prediction.item():.3f}", motion=f"{motion.item():.3f}")
-        if checkpoint and ((step + 1) % checkpoint_every == 0 or step + 1 == until):
-            save_training(checkpoint, model, optimiser, history)
+        clips = draw_clips(videos, settings.batch_size, rng).to(device)
+        history.append(_train_step(model, optimiser, clips, step, settings))
     return model.encoder.eval(), history
+
+
+def _check(videos, settings, until):
+    """One sentence for what would fail later, or pass unseen."""
+    size, span = ARCHITECTURE["crop_size"], max(TARGET_FRAMES) + 1
+    if not isinstance(videos, torch.Tensor):
+        raise TypeError(f"the videos must be a tensor, got {type(videos).__name__}: use torch.from_numpy")
+    right = videos.ndim == 5 and len(videos) > 0 and videos.shape[1] >= span
+    if not right or videos.shape[2:] != (3, size, size) or videos.dtype != torch.uint8:
+        wanted = f"uint8 (n, T, 3, {size}, {size}) with T ≥ {span}"
+        raise ValueError(f"the videos must be {wanted}, got {videos.dtype} {tuple(videos.shape)}")
+    if not 0 <= until <= settings.n_steps:
+        raise ValueError(f"until must lie between 0 and n_steps = {settings.n_steps}, got {until}")
+
+
+def _train_step(model, optimiser, clips, step, settings):
+    """One step on clips (B, 28, 3, 64, 64); its row of the history."""
+    predicted, targets = model(clips)
+    prediction = prediction_loss(predicted, targets)
+    motion = (motion_loss if step < settings.even_from else even_motion_loss)(predicted, targets)
+    loss = prediction + settings.motion_weight * min(1.0, step / settings.motion_rise) * motion
+    if not loss.isfinite():
+        raise ValueError(
+            f"the loss of step {step} is {loss.item()} (lr {settings.lr}): lower the learning rate"
+        )
+    lr = optimiser.param_groups[0]["lr"] = learning_rate(step, settings)
+    optimiser.zero_grad()
+    loss.backward()
+    clip_grad_norm_(model.parameters(), 1.0)
+    optimiser.step()
+    return {"prediction": prediction.item(), "motion": motion.item(), "lr": lr}

@@ -1,35 +1,131 @@
-"""The state of an interrupted training, in one safetensors file: never a pickle, never half of a state."""
+"""One loop for every training: it saves its state, and goes on from it to the same bits.
+
+A state is one safetensors file: never a pickle, never half of a state. Its name ends in eight digits of
+the fingerprint of what the training was made from, so a training with other settings begins anew, and
+going back to earlier ones finds their state again. Nothing removes a state but you.
+"""
 
 import json
+import re
+from glob import escape
 from pathlib import Path
 
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from tqdm import tqdm
 
-from .files import write_atomically
-
-
-def save_training(file, model, optimiser, history):
-    """Write weights, the optimiser's moments and the history (a JSON-able list) atomically."""
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for index, moments in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{name}": tensor for name, tensor in moments.items()}
-    metadata = {"history": json.dumps(history)}
-    Path(file).parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, lambda path: save_file(tensors, path, metadata=metadata))
+from .files import ArtifactError, explain_write_error, write_atomically
+from .fingerprint import differences, digest
 
 
-def restore_training(file, model, optimiser):
-    """Set model and optimiser to the saved state; the history, or [] if there is no file."""
-    if not Path(file).exists():
-        return []
-    tensors = load_file(file)  # AdamW reads its counts of updates on the CPU; the rest follows the model
-    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-    state = optimiser.state_dict() | {"state": {}}
-    for key, tensor in tensors.items():
-        if key.startswith("optimiser."):
-            _, index, name = key.split(".")
-            state["state"].setdefault(int(index), {})[name] = tensor
-    optimiser.load_state_dict(state)
-    with safe_open(file, "pt") as opened:
-        return json.loads(opened.metadata()["history"])
+def resumable(
+    file, n_steps, *, fingerprint, history, modules, optimisers=None, generators=None, tensors=None,
+    every=1, label="", unit="step", shown=(),
+):  # fmt: skip
+    """Yield the steps that are still to do, of 0 … n_steps - 1, and save after every `every`-th and the last.
+
+        for step in resumable(file, 100, fingerprint=…, history=history, modules={"model": model}, …):
+            …                                              # draw from a seed that holds `step`
+            history.append({"loss": loss.item()})          # JSON-able; `shown` keys are on the progress bar
+
+    `modules` and `optimisers` are {name: module or optimiser}, `generators` {name: torch.Generator} and
+    `tensors` {name: tensor, changed in place}: all that a step changes. `file` is where the state goes,
+    as `state_file` names it; None keeps no state. `fingerprint` is a JSON-able dict of all that decides
+    the outcome: `fingerprint.differences` with the state of another one is printed in one line.
+    A step that raises is not saved. Raises `ArtifactError` for a damaged state.
+    """
+    parts = [modules, optimisers or {}, generators or {}, tensors or {}]
+    path = state_file(file, fingerprint) if file else None
+    done = _restore(path, fingerprint, history, *parts) if path and path.exists() else 0
+    if path and not path.exists():
+        _say_what_is_kept(Path(file).expanduser(), path, fingerprint, label)
+    with tqdm(range(done, n_steps), desc=label, unit=unit, initial=done, total=n_steps) as progress:
+        for step in progress:
+            yield step
+            progress.set_postfix({key: f"{np.mean(history[-1][key]):.3f}" for key in shown})
+            if path and ((step + 1) % every == 0 or step + 1 == n_steps):
+                _save(path, step + 1, fingerprint, history, *parts)
+
+
+def state_file(file, fingerprint):
+    """`training.safetensors` → `training-1a2b3c4d.safetensors`, by the fingerprint."""
+    file = Path(file).expanduser()
+    return file.with_name(f"{file.stem}-{digest(fingerprint)[:8]}.safetensors")
+
+
+def is_state(path):
+    """Whether a file is a training's state by its name: what goes on, not what is handed on."""
+    return re.fullmatch(r".+-[0-9a-f]{8}\.safetensors", path.name) is not None
+
+
+def _save(path, done, fingerprint, history, modules, optimisers, generators, tensors):
+    saved = {f"tensor/{name}": tensor for name, tensor in tensors.items()}
+    saved |= {f"generator/{name}": generator.get_state() for name, generator in generators.items()}
+    for name, module in modules.items():
+        saved |= {f"module/{name}/{key}": tensor for key, tensor in module.state_dict().items()}
+    groups = {}
+    for name, optimiser in optimisers.items():
+        state = optimiser.state_dict()
+        groups[name] = [{k: v for k, v in group.items() if k != "params"} for group in state["param_groups"]]
+        for index, moments in state["state"].items():
+            saved |= {f"optimiser/{name}/{index}/{key}": tensor for key, tensor in moments.items()}
+    saved = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in saved.items()}
+    words = {"done": done, "fingerprint": fingerprint, "history": history, "groups": groups}
+    with explain_write_error(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda p: save_file(saved, p, metadata={"training": json.dumps(words)}))
+
+
+def _restore(path, fingerprint, history, modules, optimisers, generators, tensors):
+    """Set everything to the saved state; how many steps are done."""
+    words, saved = _read(path)
+    if words["fingerprint"] != fingerprint:
+        raise ArtifactError(f"{path} is of another training: move it away, and this one begins anew")
+
+    def below(prefix):
+        return {key.removeprefix(prefix): value for key, value in saved.items() if key.startswith(prefix)}
+
+    for name, module in modules.items():
+        module.load_state_dict(below(f"module/{name}/"))
+    for name, optimiser in optimisers.items():
+        state = optimiser.state_dict() | {"state": {}}
+        for group, kept in zip(state["param_groups"], words["groups"][name], strict=True):
+            group |= {k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()}
+        for key, tensor in below(f"optimiser/{name}/").items():  # AdamW reads its counts on the CPU
+            index, moment = key.split("/")
+            state["state"].setdefault(int(index), {})[moment] = tensor
+        optimiser.load_state_dict(state)
+    for name, generator in generators.items():
+        generator.set_state(saved[f"generator/{name}"])
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            tensor.copy_(saved[f"tensor/{name}"])
+    history[:] = words["history"]
+    return words["done"]
+
+
+def _read(path, *, with_tensors=True):
+    """What a state says in words, and its tensors by name, on the CPU."""
+    try:
+        with safe_open(path, "pt") as opened:
+            words = json.loads(opened.metadata()["training"])
+            saved = {key: opened.get_tensor(key) for key in opened.keys()} if with_tensors else {}  # noqa: SIM118
+            return {key: words[key] for key in ("done", "fingerprint", "history", "groups")}, saved
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ArtifactError(f"{path} is damaged: delete it, and the training begins anew") from error
+
+
+def _say_what_is_kept(file, path, fingerprint, label):
+    """One line if there is the state of another training: what differs, and where it is kept."""
+    others = [*file.parent.glob(f"{escape(file.stem)}-????????.safetensors"), *file.parent.glob(file.name)]
+    if not others:
+        return
+    newest = max(others, key=lambda other: other.stat().st_mtime)
+    try:
+        before = _read(newest, with_tensors=False)[0]["fingerprint"]
+        differ = f"was made with other settings ({differences(before, fingerprint)})"
+    except ArtifactError:
+        differ = "does not say what it was made from"
+    print(f"{label or file.stem} begins anew: its earlier training {differ} and is kept in {newest.name}")

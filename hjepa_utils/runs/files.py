@@ -1,13 +1,20 @@
 """Files that are whole or not there: atomic writes, hashes, and errors that say what to do."""
 
+import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
+
+ELSEWHERE = "set the environment variable HJEPA_ARTIFACTS to a folder that can be written"
+AGAIN = "delete that file and run again what made it"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_IN_THE_WAY = (errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY)
 
 
 class ArtifactError(ValueError):
@@ -15,13 +22,18 @@ class ArtifactError(ValueError):
 
 
 def write_atomically(path, write):
-    """Call `write(temporary_path)`, then move the file to `path`, so it is never half-written."""
-    path = Path(path)
-    with saying_where(path.parent):
+    """Call `write(temporary_path)`, then move the file to `path`, so it is never half-written.
+
+    `~` is the home folder. Whatever fails, nothing unfinished stays behind; a failure to write is
+    an `OSError` of one sentence.
+    """
+    path = Path(path).expanduser()
+    with explain_write_error(path.parent):
         descriptor, unfinished = tempfile.mkstemp(prefix=".unfinished-", suffix=path.suffix, dir=path.parent)
-        os.fchmod(descriptor, 0o644)  # mkstemp's files are for the owner alone
-        os.close(descriptor)
         try:
+            with suppress(OSError):  # some mounted disks know no modes
+                os.fchmod(descriptor, 0o644)  # mkstemp's files are for the owner alone
+            os.close(descriptor)
             write(unfinished)
             os.replace(unfinished, path)
         finally:
@@ -31,31 +43,45 @@ def write_atomically(path, write):
 def write_json(path, value):
     """Write JSON atomically. NaN and infinity are refused: `ValueError`."""
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
-    write_atomically(path, lambda unfinished: Path(unfinished).write_text(text))
+    write_atomically(path, lambda unfinished: Path(unfinished).write_text(text, encoding="utf-8"))
+
+
+def read_json(path, *, keys=(), advice=AGAIN):
+    """Read a JSON object with these keys, as a dict. `ArtifactError` with the advice if it is none."""
+    try:
+        value = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # no JSON, no text at all, or nested without end
+        raise ArtifactError(f"{path} is damaged: {advice}") from error
+    if not isinstance(value, dict) or not value.keys() >= set(keys):
+        raise ArtifactError(f"{path} is damaged: {advice}")
+    return value
 
 
 def file_hash(path):
     """SHA-256 of a file, as hexadecimal digits."""
-    with open(path, "rb") as file:
+    with open(Path(path).expanduser(), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_json(path):
-    """Read JSON. `ArtifactError` if it is damaged."""
-    try:
-        return json.loads(Path(path).read_text())
-    except ValueError as error:  # no JSON, or no text at all
-        raise ArtifactError(f"{path} is damaged: delete its folder and run its notebook again") from error
-
-
-ELSEWHERE = "free some space, or set the environment variable HJEPA_ARTIFACTS to a folder that can be written"
-
-
 @contextmanager
-def saying_where(folder, advice=ELSEWHERE):
-    """Turn any failure to write into one sentence that names the folder and what to do."""
+def explain_write_error(folder, elsewhere=ELSEWHERE):
+    """Turn any failure to write into one sentence: the folder, the reason, and what helps against it."""
     try:
         yield
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise OSError(f"cannot write to {folder} ({reason}): {advice}") from error
+        raise OSError(f"cannot write to {folder} ({reason}): {_remedy(error)}{elsewhere}") from error
+
+
+def _remedy(error):
+    """What helps apart from another folder. safetensors tells the number of the error in words only."""
+    in_words = re.search(r"os error (\d+)", str(error))
+    number = getattr(error, "errno", None) or (in_words and int(in_words[1]))
+    if number in _FULL:
+        return "free some space, or "
+    return "move away what has its name, or " if number in _IN_THE_WAY else ""
+
+
+def saying_where(folder, advice=ELSEWHERE):
+    """`explain_write_error` under its earlier name."""
+    return explain_write_error(folder, advice.removeprefix("free some space, or "))

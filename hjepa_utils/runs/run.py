@@ -1,6 +1,15 @@
-"""A notebook's run: hardware, seeds, artifacts with manifests, results, checks."""
+"""A notebook's run: hardware, seeds, artifacts with manifests, results, checks.
 
-import hashlib
+    artifacts/quick/03_train_hnn/                      what notebook 3 made, with seed 0
+    artifacts/quick/results.json, figures/             the numbers and figures of all notebooks
+    artifacts/quick/earlier/03_train_hnn, 1a2b3c4d/    what it made with other settings or inputs
+    artifacts/quick, seed 7/…                          the same for another seed
+
+Nothing finished is removed or written over by another variant: the folder of earlier settings is moved to
+`earlier`, with the figures and results that it made, and comes back when its settings do. To free space,
+delete folders in `earlier`, or files of trainings (`training-1a2b3c4d.safetensors`), by hand.
+"""
+
 import json
 import math
 import os
@@ -8,12 +17,16 @@ import platform
 import shutil
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
+from operator import index
+from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 
 import torch
 
-from .files import ArtifactError, file_hash, read_json, saying_where, write_atomically, write_json
+from . import locks
+from .checkpoints import is_state
+from .files import ArtifactError, explain_write_error, file_hash, read_json, write_atomically, write_json
+from .fingerprint import differences, digest
 from .hardware import hardware, pick_device
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,51 +46,100 @@ class Run:
     folder: Path
     fingerprint: dict = field(default_factory=dict)
 
+    _lock: int | None = field(default=None, repr=False)
+
     @property
     def scale_folder(self):
         return self.folder.parent
 
     def choose(self, **table):
-        """This scale's column of a table of settings, `name=(quick, paper)`."""
-        return SimpleNamespace(**{name: row[SCALES.index(self.scale)] for name, row in table.items()})
+        """This scale's column of a table of settings: `name=(quick, paper)`, or one value for both."""
+        for name, row in table.items():
+            if isinstance(row, tuple) and len(row) != len(SCALES):
+                raise ValueError(f"{name} must be one value, or a pair for {SCALES}, got {row}")
+        column = SCALES.index(self.scale)
+        return SimpleNamespace(
+            **{name: row[column] if isinstance(row, tuple) else row for name, row in table.items()}
+        )
 
     def begin(self, settings, *, inputs=()):
-        """Declare what this notebook's artifacts depend on, and keep only those made from the same.
+        """Declare what this notebook's artifacts depend on, and go on with those made from the same.
 
-        `settings` is a JSON-able dict, `inputs` the names of earlier notebooks. Finished parts of
-        an interrupted run with the same settings and inputs stay, so that loops can go on.
-        Returns the folders of the inputs, verified, in their order.
+        `settings` is a JSON-able dict, `inputs` the names of earlier notebooks. What was made from other
+        settings or inputs is moved to `earlier`, with one printed line; what was once made from these
+        comes back from there. Returns the folders of the inputs, verified, in their order.
+        Raises `ArtifactError` if another process runs this notebook here, for inputs that are missing,
+        stale or damaged, and for a folder in its place that is no run's.
         """
         folders = [self.verified_input(notebook) for notebook in inputs]
         digests = {notebook: self._manifest(notebook)["digest"] for notebook in inputs}
         settings = json.loads(json.dumps(settings))
         self.fingerprint = {"settings": settings, "seed": self.seed, "inputs": digests}
-        begun = self.folder / "begun.json"
-        if self.folder.exists() and (not begun.exists() or read_json(begun) != self.fingerprint):
-            print(f"settings or inputs of {self.notebook} changed: its earlier artifacts are removed")
-            shutil.rmtree(self.folder)
-        for unfinished in self.folder.rglob(".unfinished-*"):
-            unfinished.unlink()
-        with saying_where(self.folder):
+        self._keep_others_out()
+        with explain_write_error(self.folder):
+            self._put_earlier_aside()
+            kept = self._earlier(self.fingerprint)
+            if kept.exists() and not self.folder.exists():
+                kept.rename(self.folder)
+                print(f"{self.notebook}: went back to these settings; its artifacts are used again")
             self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(begun, self.fingerprint)
+            for unfinished in self.folder.rglob(".unfinished-*"):
+                unfinished.unlink()
+        write_json(self.folder / "begun.json", self.fingerprint)
         return folders
 
+    def _keep_others_out(self):
+        """Two runs in one folder would destroy each other's files. Held until `finish`, or the end."""
+        with explain_write_error(self.folder):
+            self.scale_folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self._lock = locks.acquire(self.scale_folder / f".{self.notebook}.lock")
+            except locks.Locked as locked:
+                raise ArtifactError(
+                    f"another run ({locked.owner}) uses {self.folder}: wait for it or end it, or set "
+                    "HJEPA_ARTIFACTS to another folder"
+                ) from None
+
+    def _put_earlier_aside(self):
+        """Move what was made from something else to `earlier`."""
+        begun = self.folder / "begun.json"
+        if not self.folder.exists() or not any(self.folder.iterdir()):
+            return
+        if not begun.exists():
+            raise ArtifactError(
+                f"{self.folder} has files but no begun.json, so no run made it: move it elsewhere"
+            )
+        before = read_json(begun, advice=f"move the folder {self.folder} elsewhere")
+        if before == self.fingerprint:
+            return
+        kept = self._earlier(before)
+        kept.parent.mkdir(exist_ok=True)
+        self.folder.rename(kept)
+        differ = differences(before, self.fingerprint)
+        print(f"{self.notebook} begins anew ({differ}): its earlier artifacts are kept in {_short(kept)}")
+
+    def _earlier(self, fingerprint):
+        return self.scale_folder / "earlier" / f"{self.notebook}, {digest(fingerprint)[:8]}"
+
     def finish(self):
-        """Write the manifest: settings, seed, inputs, versions, and the hash of every file."""
-        files = sorted(p for p in self.folder.rglob("*") if p.is_file())
+        """Write the manifest: settings, seed, inputs, versions, and the hash of every file.
+
+        Not of trainings' states, nor of copies of figures and results: later notebooks read none of them.
+        """
+        files = sorted(p for p in self.folder.rglob("*") if p.is_file() and not is_state(p))
+        names = {p.relative_to(self.folder).as_posix(): p for p in files}
         hashes = {
-            p.relative_to(self.folder).as_posix(): file_hash(p)
-            for p in files
-            if p.name not in ("begun.json", "manifest.json")
+            name: file_hash(path)
+            for name, path in names.items()
+            if path.name not in ("begun.json", "manifest.json") and not name.startswith("shown/")
         }
-        digest = hashlib.sha256(json.dumps([self.fingerprint, hashes], sort_keys=True).encode()).hexdigest()
         versions = {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
         manifest = {"notebook": self.notebook, "scale": self.scale, **self.fingerprint}
-        write_json(
-            self.folder / "manifest.json",
-            manifest | {"digest": digest, "versions": versions, "files": hashes},
-        )
+        manifest |= {"digest": digest([self.fingerprint, hashes]), "versions": versions, "files": hashes}
+        write_json(self.folder / "manifest.json", manifest)
+        if self._lock is not None:
+            locks.release(self._lock)
+            self._lock = None
 
     def settings_of(self, notebook):
         """The settings an earlier notebook ran with."""
@@ -86,29 +148,36 @@ class Run:
     def verified_input(self, notebook):
         """The folder of an earlier notebook, with every file and its own inputs as recorded."""
         manifest, folder = self._manifest(notebook), self.scale_folder / notebook
-        again = f"run notebook {notebook} again (SCALE = {self.scale!r}, SEED = {self.seed})"
-        if (
-            manifest["notebook"] != notebook
-            or manifest["scale"] != self.scale
-            or manifest["seed"] != self.seed
-        ):
-            raise ArtifactError(f"{folder} was made by another run (seed {manifest['seed']}): {again}")
+        again = self._again(notebook)
         for name, recorded in manifest["files"].items():
             if not (folder / name).is_file():
                 raise ArtifactError(f"{folder / name} is missing: {again}")
             if file_hash(folder / name) != recorded:
                 raise ArtifactError(f"{folder / name} is damaged or was changed: {again}")
-        for earlier, digest in manifest["inputs"].items():
-            if self._manifest(earlier)["digest"] != digest:
-                raise ArtifactError(f"{folder} is stale, {earlier} has been run since: {again}")
+        for earlier, recorded in manifest["inputs"].items():
+            if self._manifest(earlier)["digest"] != recorded:
+                since = self._changes_since(earlier, recorded)
+                raise ArtifactError(f"{folder} is stale, {earlier} has been run since{since}: {again}")
         return folder
+
+    def _again(self, notebook):
+        return f"run notebook {notebook} again (SCALE = {self.scale!r}, SEED = {self.seed})"
+
+    def _changes_since(self, notebook, recorded):
+        """With which other settings, if those of the manifest with this digest are still in `earlier`."""
+        for path in (self.scale_folder / "earlier").glob(f"{notebook}, */manifest.json"):
+            before = read_json(path, keys=_MANIFEST_KEYS, advice="delete its folder")
+            if before["digest"] == recorded:
+                return f" with other settings ({differences(before['settings'], self.settings_of(notebook))})"
+        return ""
 
     def save_figure(self, figure, name):
         """Save as `<scale>/figures/<name>.png`; a notebook shows the open figure by itself."""
-        folder = self.scale_folder / "figures"
-        with saying_where(folder):
-            folder.mkdir(exist_ok=True)
-        write_atomically(folder / f"{name}.png", lambda p: figure.savefig(p, format="png"))
+        shown, own = (folder / f"{name}.png" for folder in (self.scale_folder / "figures", self._shown()))
+        with explain_write_error(shown.parent):
+            shown.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(shown, lambda p: figure.savefig(p, format="png"))
+        write_atomically(own, lambda p: shutil.copyfile(shown, p))
 
     def save_results(self, results, *, wall_clock=None, **context):
         """Put this notebook's numbers into `<scale>/results.json`, the only source of published ones.
@@ -116,52 +185,92 @@ class Run:
         `context` (the encoder, say) is shared by the notebooks. Measured times go to `wall_clock`,
         apart from what is the same in every run.
         """
-        path = self.scale_folder / "results.json"
-        saved = read_json(path) if path.exists() else {}
-        if saved.get("run", {}).get("seed", self.seed) != self.seed:
-            saved = {}  # numbers of another seed do not belong beside these
-        saved["run"] = saved.get("run", {}) | {
-            "scale": self.scale,
-            "seed": self.seed,
-            "hardware": hardware(self.device),
-            **context,
-        }
-        saved.setdefault("results", {})[self.notebook] = results
-        if wall_clock is not None:
-            saved.setdefault("wall_clock", {})[self.notebook] = wall_clock
-        for part in ("results", "wall_clock"):
-            saved[part] = dict(sorted(saved.get(part, {}).items()))
-        write_json(path, saved)
+        of_run = {"scale": self.scale, "seed": self.seed, "hardware": hardware(self.device), **context}
+        write_json(
+            self._shown() / "results.json",
+            {"run": of_run, "results": results} | ({} if wall_clock is None else {"wall_clock": wall_clock}),
+        )
+        with locks.alone(self.scale_folder / ".results.lock"):
+            saved = self._results()
+            saved["run"] |= of_run
+            saved["results"][self.notebook] = results
+            if wall_clock is not None:
+                saved["wall_clock"][self.notebook] = wall_clock
+            for part in ("results", "wall_clock"):
+                saved[part] = dict(sorted(saved[part].items()))
+            write_json(self.scale_folder / "results.json", saved)
 
     def results_of(self, notebook):
         """What an earlier notebook saved."""
-        path = self.scale_folder / "results.json"
-        saved = read_json(path) if path.exists() else {}
-        if notebook not in saved.get("results", {}):
+        results = self._results()["results"]
+        if notebook not in results:
+            path = self.scale_folder / "results.json"
             raise ArtifactError(f"{path} has no results of {notebook}: run that notebook first")
-        return saved["results"][notebook]
+        return results[notebook]
+
+    def _shown(self):
+        """Where the notebook's own copies of its figures and results are, to go along with its folder."""
+        folder = self.folder / "shown"
+        with explain_write_error(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _results(self):
+        """What results.json holds, with its three parts."""
+        path, parts = self.scale_folder / "results.json", ("run", "results", "wall_clock")
+        if not path.exists():
+            return {part: {} for part in parts}
+        advice = "delete that file; each notebook run again puts its numbers back"
+        saved = read_json(path, advice=advice)
+        saved = {part: {} for part in parts} | saved
+        if not all(isinstance(saved[part], dict) for part in parts):
+            raise ArtifactError(f"{path} is damaged: {advice}")
+        if saved["run"].get("seed", self.seed) != self.seed:
+            raise ArtifactError(
+                f"{path} is of seed {saved['run']['seed']}, not {self.seed}: move it elsewhere"
+            )
+        return saved
 
     def _manifest(self, notebook):
-        path = self.scale_folder / notebook / "manifest.json"
+        folder = self.scale_folder / notebook
+        path, again = folder / "manifest.json", self._again(notebook)
         if not path.is_file():
             wanted = f"SCALE = {self.scale!r}, SEED = {self.seed}"
             raise ArtifactError(
                 f"{path} is missing: run notebook {notebook} first ({wanted}), "
                 "or set HJEPA_ARTIFACTS to the folder in which it was run"
             )
-        manifest = read_json(path)
-        if not isinstance(manifest, dict) or not manifest.keys() >= _MANIFEST_KEYS:
-            raise ArtifactError(f"{path} is damaged: delete its folder and run its notebook again")
+        manifest = read_json(path, keys=_MANIFEST_KEYS, advice=again)
+        parts = {key: manifest[key] for key in ("settings", "seed", "inputs")}
+        files = manifest["files"]
+        if not all(isinstance(part, dict) for part in (files, parts["settings"], parts["inputs"])):
+            raise ArtifactError(f"{path} is damaged: {again}")
+        outside = [name for name in files if PurePosixPath(name).is_absolute() or ".." in Path(name).parts]
+        if outside or manifest["digest"] != digest([parts, files]):
+            raise ArtifactError(f"{path} was changed by hand: {again}")
+        of_run = (manifest["notebook"], manifest["scale"], manifest["seed"])
+        if of_run != (notebook, self.scale, self.seed):
+            raise ArtifactError(f"{folder} was made by another run ({of_run[1]}, seed {of_run[2]}): {again}")
         return manifest
 
 
+def _short(path):
+    """A path below the scale's folder, for printing: no folder of the machine."""
+    return "/".join(path.parts[-2:])
+
+
 def start_run(notebook, *, scale, seed):
-    """Begin a notebook's run. Raises `ValueError` for an unknown scale or a seed that is no integer."""
+    """Begin a notebook's run. Raises `ValueError` for an unknown scale, or a seed not in 0 … 2³² - 1."""
     if scale not in SCALES:
         raise ValueError(f"SCALE must be one of {SCALES}, got {scale!r}")
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"SEED must be a whole number from 0, got {seed!r}")
-    return Run(notebook, scale, seed, pick_device(), artifacts_root() / scale / notebook)
+    if not hasattr(seed, "__index__") or not 0 <= index(seed) < 2**32:
+        raise ValueError(f"SEED must be a whole number from 0 to {2**32 - 1}, got {seed!r}")
+    return Run(notebook, scale, index(seed), pick_device(), scale_folder(scale, index(seed)) / notebook)
+
+
+def scale_folder(scale, seed=0):
+    """`<artifacts>/<scale>`, and for another seed than 0 `<artifacts>/<scale>, seed <seed>`."""
+    return artifacts_root() / (scale if seed == 0 else f"{scale}, seed {seed}")
 
 
 def artifacts_root():
