@@ -13,26 +13,22 @@ delete folders in `earlier`, or files of trainings (`training-1a2b3c4d.safetenso
 import json
 import math
 import os
-import platform
 import shutil
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from operator import index
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import SimpleNamespace
 
 import torch
 
 from . import locks
-from .checkpoints import is_state
-from .files import ArtifactError, explain_write_error, file_hash, read_json, write_atomically, write_json
+from .files import ArtifactError, explain_write_error, read_json, write_atomically, write_json
 from .fingerprint import differences, digest
 from .hardware import hardware, pick_device
+from .manifest import read_manifest, verify_files, write_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCALES = ("quick", "paper")
-_PACKAGES = ("torch", "torchcodec", "transformers", "numpy", "opencv-python-headless", "scikit-learn")
-_MANIFEST_KEYS = {"notebook", "scale", "seed", "settings", "inputs", "digest", "files"}
 
 
 @dataclass
@@ -78,6 +74,7 @@ class Run:
         self._keep_others_out()
         with explain_write_error(self.folder):
             self._put_earlier_aside()
+            self._put_results_aside()
             kept = self._earlier(self.fingerprint)
             if kept.exists() and not self.folder.exists():
                 kept.rename(self.folder)
@@ -96,8 +93,8 @@ class Run:
                 self._lock = locks.acquire(self.scale_folder / f".{self.notebook}.lock")
             except locks.Locked as locked:
                 raise ArtifactError(
-                    f"another run ({locked.owner}) uses {self.folder}: wait for it or end it, or set "
-                    "HJEPA_ARTIFACTS to another folder"
+                    f"another run ({locked.owner}) uses {self.folder}: wait for it, or end it or "
+                    "its kernel, or set HJEPA_ARTIFACTS to another folder"
                 ) from None
 
     def _put_earlier_aside(self):
@@ -118,6 +115,15 @@ class Run:
         differ = differences(before, self.fingerprint)
         print(f"{self.notebook} begins anew ({differ}): its earlier artifacts are kept in {_short(kept)}")
 
+    def _put_results_aside(self):
+        """Numbers of another seed do not belong beside these; every seed has a folder now."""
+        path, seed = self.scale_folder / "results.json", self._results()["run"].get("seed", self.seed)
+        if seed != self.seed:
+            kept = self.scale_folder / "earlier" / f"results, seed {seed}.json"
+            kept.parent.mkdir(exist_ok=True)
+            path.rename(kept)
+            print(f"results.json was of seed {seed}: it is kept in {_short(kept)}")
+
     def _earlier(self, fingerprint):
         return self.scale_folder / "earlier" / f"{self.notebook}, {digest(fingerprint)[:8]}"
 
@@ -126,17 +132,7 @@ class Run:
 
         Not of trainings' states, nor of copies of figures and results: later notebooks read none of them.
         """
-        files = sorted(p for p in self.folder.rglob("*") if p.is_file() and not is_state(p))
-        names = {p.relative_to(self.folder).as_posix(): p for p in files}
-        hashes = {
-            name: file_hash(path)
-            for name, path in names.items()
-            if path.name not in ("begun.json", "manifest.json") and not name.startswith("shown/")
-        }
-        versions = {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
-        manifest = {"notebook": self.notebook, "scale": self.scale, **self.fingerprint}
-        manifest |= {"digest": digest([self.fingerprint, hashes]), "versions": versions, "files": hashes}
-        write_json(self.folder / "manifest.json", manifest)
+        write_manifest(self.folder, {"notebook": self.notebook, "scale": self.scale, **self.fingerprint})
         if self._lock is not None:
             locks.release(self._lock)
             self._lock = None
@@ -147,13 +143,12 @@ class Run:
 
     def verified_input(self, notebook):
         """The folder of an earlier notebook, with every file and its own inputs as recorded."""
-        manifest, folder = self._manifest(notebook), self.scale_folder / notebook
-        again = self._again(notebook)
-        for name, recorded in manifest["files"].items():
-            if not (folder / name).is_file():
-                raise ArtifactError(f"{folder / name} is missing: {again}")
-            if file_hash(folder / name) != recorded:
-                raise ArtifactError(f"{folder / name} is damaged or was changed: {again}")
+        manifest, folder, again = (
+            self._manifest(notebook),
+            self.scale_folder / notebook,
+            self._again(notebook),
+        )
+        verify_files(folder, manifest, again)
         for earlier, recorded in manifest["inputs"].items():
             if self._manifest(earlier)["digest"] != recorded:
                 since = self._changes_since(earlier, recorded)
@@ -166,7 +161,7 @@ class Run:
     def _changes_since(self, notebook, recorded):
         """With which other settings, if those of the manifest with this digest are still in `earlier`."""
         for path in (self.scale_folder / "earlier").glob(f"{notebook}, */manifest.json"):
-            before = read_json(path, keys=_MANIFEST_KEYS, advice="delete its folder")
+            before = read_manifest(path, "delete its folder")
             if before["digest"] == recorded:
                 return f" with other settings ({differences(before['settings'], self.settings_of(notebook))})"
         return ""
@@ -225,10 +220,6 @@ class Run:
         saved = {part: {} for part in parts} | saved
         if not all(isinstance(saved[part], dict) for part in parts):
             raise ArtifactError(f"{path} is damaged: {advice}")
-        if saved["run"].get("seed", self.seed) != self.seed:
-            raise ArtifactError(
-                f"{path} is of seed {saved['run']['seed']}, not {self.seed}: move it elsewhere"
-            )
         return saved
 
     def _manifest(self, notebook):
@@ -240,14 +231,7 @@ class Run:
                 f"{path} is missing: run notebook {notebook} first ({wanted}), "
                 "or set HJEPA_ARTIFACTS to the folder in which it was run"
             )
-        manifest = read_json(path, keys=_MANIFEST_KEYS, advice=again)
-        parts = {key: manifest[key] for key in ("settings", "seed", "inputs")}
-        files = manifest["files"]
-        if not all(isinstance(part, dict) for part in (files, parts["settings"], parts["inputs"])):
-            raise ArtifactError(f"{path} is damaged: {again}")
-        outside = [name for name in files if PurePosixPath(name).is_absolute() or ".." in Path(name).parts]
-        if outside or manifest["digest"] != digest([parts, files]):
-            raise ArtifactError(f"{path} was changed by hand: {again}")
+        manifest = read_manifest(path, again)
         of_run = (manifest["notebook"], manifest["scale"], manifest["seed"])
         if of_run != (notebook, self.scale, self.seed):
             raise ArtifactError(f"{folder} was made by another run ({of_run[1]}, seed {of_run[2]}): {again}")

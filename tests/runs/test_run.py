@@ -1,18 +1,23 @@
 """Artifacts that are missing, stale, damaged or foreign are refused; what is written is whole."""
 
+import hashlib
 import json
 import math
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from helpers import no_file_above
+from helpers import ROOT, no_file_above
 from safetensors.torch import save_file
 
 from hjepa_utils import check, seeded, start_run
-from hjepa_utils.runs.files import ArtifactError, write_atomically, write_json
+from hjepa_utils.runs.files import ArtifactError, file_hash, read_json, write_atomically, write_json
 from hjepa_utils.runs.run import artifacts_root
 
 MADE, USED = "01_generate_videos", "02_extract_vjepa_latents"
@@ -39,7 +44,8 @@ def begin_user(seed=0):
 
 
 def test_artifacts_go_where_the_environment_says(artifacts, monkeypatch):
-    assert start_run(MADE, scale="paper", seed=3).folder == artifacts.resolve() / "paper" / MADE
+    assert start_run(MADE, scale="paper", seed=0).folder == artifacts.resolve() / "paper" / MADE
+    assert start_run(MADE, scale="paper", seed=3).folder == artifacts.resolve() / "paper, seed 3" / MADE
     monkeypatch.delenv("HJEPA_ARTIFACTS")
     assert artifacts_root().parts[-2:] == ("notebooks", "artifacts")
     monkeypatch.setenv("HJEPA_ARTIFACTS", "")
@@ -50,13 +56,33 @@ def test_artifacts_go_where_the_environment_says(artifacts, monkeypatch):
     ("scale", "seed", "words"),
     [
         ("huge", 0, r"SCALE must be one of \('quick', 'paper'\), got 'huge'"),
-        ("quick", -1, "SEED must be a whole number from 0, got -1"),
-        ("quick", "0", "SEED must be a whole number from 0, got '0'"),
+        ("quick", -1, "SEED must be a whole number from 0 to 4294967295, got -1"),
+        ("quick", "0", "SEED must be a whole number from 0 to 4294967295, got '0'"),
+        ("quick", 0.0, "SEED must be a whole number from 0 to 4294967295, got 0.0"),
+        ("quick", 20261126133244, "SEED must be a whole number from 0 to 4294967295, got 20261126133244"),
     ],
 )
 def test_an_unknown_scale_or_seed_is_refused(scale, seed, words):
     with pytest.raises(ValueError, match=words):
         start_run(MADE, scale=scale, seed=seed)
+
+
+@pytest.mark.parametrize("seed", [np.int64(3), np.uint8(3), torch.tensor(3)])
+def test_any_whole_number_is_a_seed(seed):
+    run = start_run(MADE, scale="quick", seed=seed)
+    run.begin({})
+    run.finish()
+    assert run.seed == 3 and type(run.seed) is int
+    assert start_run(USED, scale="quick", seed=3).begin({}, inputs=[MADE]) == [run.folder]
+
+
+def test_a_plain_setting_is_for_both_scales_and_three_values_are_refused():
+    for scale in ("quick", "paper"):
+        chosen = start_run(MADE, scale=scale, seed=0).choose(fps=30, sizes=[1, 2, 3], batches=((1,), (1, 2)))
+        assert chosen.fps == 30 and chosen.sizes == [1, 2, 3]
+        assert chosen.batches == ((1,) if scale == "quick" else (1, 2))
+    with pytest.raises(ValueError, match=r"sizes must be one value, or a pair for .*, got \(1, 2, 3\)"):
+        start_run(MADE, scale="quick", seed=0).choose(sizes=(1, 2, 3))
 
 
 def test_settings_are_chosen_by_scale():
@@ -91,16 +117,82 @@ def test_a_truncated_changed_or_deleted_file_is_refused(content):
         begin_user()
 
 
-@pytest.mark.parametrize("content", [b"", b'{"notebook": ', b"\xff\xfe\x00 no text", b"{}", b"[]"])
-def test_a_damaged_manifest_is_refused(content):
-    (make().folder / "manifest.json").write_bytes(content)
-    with pytest.raises(ArtifactError, match=rf"{MADE}/manifest\.json is damaged"):
+DAMAGE = {
+    "empty": b"",
+    "half": b'{"notebook": ',
+    "no text": b"\xff\xfe\x00",
+    "no keys": b"{}",
+    "a list": b"[]",
+    "too deep": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("content", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_manifest_is_refused_and_its_notebook_mends_it(content):
+    path = make().folder / "manifest.json"
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=rf"{MADE}/manifest\.json is damaged: run notebook {MADE} again"):
+        begin_user()
+    make()
+    assert begin_user() == [path.parent]
+
+
+@pytest.mark.parametrize("key", ["files", "settings", "inputs"])
+def test_a_manifest_with_a_list_for_a_table_is_damaged(key):
+    path = make().folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: ["a"]}))
+    with pytest.raises(ArtifactError, match=rf"manifest\.json is damaged: run notebook {MADE} again"):
         begin_user()
 
 
-def test_an_artifact_of_another_seed_is_refused():
-    make(seed=1)
-    with pytest.raises(ArtifactError, match=rf"another run \(seed 1\): run notebook {MADE} again .*SEED = 0"):
+EDITS = {
+    "settings": {"settings": {"n_videos": 4}},
+    "no files": {"files": {}},
+    "seed": {"seed": 1},
+    "digest": {"digest": "0" * 64},
+    "an absolute name": {"files": {"/etc/hostname": "0" * 64}},
+    "a name outside": {"files": {"../elsewhere": "0" * 64}},
+}
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+def test_a_manifest_edited_by_hand_is_refused(edit):
+    path = make().folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | edit))
+    with pytest.raises(
+        ArtifactError, match=rf"manifest\.json was changed by hand: run notebook {MADE} again"
+    ):
+        begin_user()
+
+
+@pytest.mark.parametrize("name", ["/etc/hostname", "../elsewhere"])
+def test_a_file_outside_the_folder_is_never_read_even_with_a_right_digest(name):
+    path = make().folder / "manifest.json"
+    manifest = json.loads(path.read_text()) | {"files": {name: "0" * 64}}
+    made_from = {key: manifest[key] for key in ("settings", "seed", "inputs")}
+    text = json.dumps([made_from, manifest["files"]], sort_keys=True)
+    manifest["digest"] = hashlib.sha256(text.encode()).hexdigest()
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match="was changed by hand"):
+        begin_user()
+
+
+def test_seeds_have_folders_of_their_own(artifacts):
+    first, second = make(seed=0), make(seed=1, content="other data")
+    first.save_results({"n": 0})
+    second.save_results({"n": 1})
+    assert first.results_of(MADE) == {"n": 0} and second.results_of(MADE) == {"n": 1}
+    assert begin_user(seed=0) == [first.folder] and begin_user(seed=1) == [second.folder]
+    with pytest.raises(ArtifactError, match=rf"is missing: run notebook {MADE} first .*SEED = 2"):
+        begin_user(seed=2)
+
+
+def test_an_artifact_copied_from_another_seed_is_refused():
+    made = make(seed=1)
+    shutil.copytree(made.folder, made.scale_folder.with_name("quick") / MADE)
+    with pytest.raises(
+        ArtifactError, match=rf"another run \(quick, seed 1\): run notebook {MADE} again .*SEED = 0"
+    ):
         begin_user(seed=0)
 
 
@@ -110,8 +202,9 @@ def test_an_artifact_made_from_an_earlier_run_is_stale():
     user = start_run("03_train_hnn", scale="quick", seed=0)
     user.begin({}, inputs=[USED])
     make(settings={"n_videos": 4})
+    changed = rf"\(n_videos 3, now 4\): run notebook {USED} again"
     with pytest.raises(
-        ArtifactError, match=f"is stale, {MADE} has been run since: run notebook {USED} again"
+        ArtifactError, match=f"is stale, {MADE} has been run since with other settings {changed}"
     ):
         user.begin({}, inputs=[USED])
 
@@ -135,16 +228,148 @@ def test_the_same_settings_keep_finished_parts_and_sweep_up_unfinished_ones(caps
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("change", ["settings", "inputs", "no begun.json"])
-def test_other_settings_clear_the_folder_and_say_so(capsys, change):
+@pytest.mark.parametrize("change", ["settings", "inputs"])
+def test_what_other_settings_made_is_kept_and_comes_back_with_them(capsys, change):
+    figure = plt.figure()
     make()
     run = make(USED, inputs=[MADE])
+    run.save_results({"mse": 0.5})
+    run.save_figure(figure, "figure_1")
+    before = {p.relative_to(run.folder): p.read_bytes() for p in run.folder.rglob("*") if p.is_file()}
     make(content="other data" if change == "inputs" else "some data")
-    if change == "no begun.json":
-        (run.folder / "begun.json").unlink()
     run.begin({"n_videos": 4 if change == "settings" else 3}, inputs=[MADE])
     assert [path.name for path in run.folder.iterdir()] == ["begun.json"]
-    assert f"{USED} changed: its earlier artifacts are removed" in capsys.readouterr().out
+    what = "n_videos 3, now 4" if change == "settings" else MADE
+    begins, *more = capsys.readouterr().out.splitlines()
+    assert begins.startswith(
+        f"{USED} begins anew ({what}): its earlier artifacts are kept in earlier/{USED}, "
+    )
+    assert more == []
+    run.save_results({"mse": 0.7})
+    run.finish()
+    (kept,) = (run.scale_folder / "earlier").glob(f"{USED}, *")
+    assert {p.relative_to(kept): p.read_bytes() for p in kept.rglob("*") if p.is_file()} == before
+    assert json.loads((kept / "shown" / "results.json").read_text())["results"] == {"mse": 0.5}
+    assert (kept / "shown" / "figure_1.png").exists()
+
+    make()
+    run.begin({"n_videos": 3}, inputs=[MADE])
+    back = {p.relative_to(run.folder): p.read_bytes() for p in run.folder.rglob("*") if p.is_file()}
+    assert back == before and len(list((run.scale_folder / "earlier").glob(f"{USED}, *"))) == 1
+    assert f"{USED}: went back to these settings" in capsys.readouterr().out
+
+
+def test_a_whole_chain_goes_back_to_earlier_settings():
+    first = make(), make(USED, inputs=[MADE])
+    manifests = [(run.folder / "manifest.json").read_bytes() for run in first]
+    make(settings={"starts": "fixed"}, content="fixed"), make(USED, inputs=[MADE], content="of fixed")
+    user = start_run("03_train_hnn", scale="quick", seed=0)
+    user.begin({}, inputs=[USED])
+    assert (user.scale_folder / USED / "parts" / "a.bin").read_text() == "of fixed"
+    for run, inputs in zip(first, ([], [MADE]), strict=True):
+        start_run(run.notebook, scale="quick", seed=0).begin({"n_videos": 3}, inputs=inputs)
+    assert [(run.folder / "manifest.json").read_bytes() for run in first] == manifests
+    user.begin({}, inputs=[USED])
+    assert (user.scale_folder / USED / "parts" / "a.bin").read_text() == "some data"
+
+
+def test_a_folder_that_no_run_made_is_left_alone():
+    run = start_run(MADE, scale="quick", seed=0)
+    run.folder.mkdir(parents=True)
+    run.begin({})  # an empty one can be taken
+    (run.folder / "begun.json").unlink()
+    (run.folder / "mine.txt").write_text("my own data")
+    with pytest.raises(ArtifactError, match=rf"{MADE} has files but no begun\.json.*: move it elsewhere"):
+        run.begin({})
+    assert (run.folder / "mine.txt").read_text() == "my own data"
+
+
+@pytest.mark.parametrize("content", DAMAGE.values(), ids=DAMAGE)
+def test_damaged_results_are_named_and_only_that_file_need_go(content):
+    run = make()
+    path = run.scale_folder / "results.json"
+    path.write_bytes(content)
+    if content == b"{}":
+        return run.save_results({"n": 1})
+    with pytest.raises(ArtifactError, match=r"results\.json is damaged: delete that file; each notebook"):
+        run.save_results({"n": 1})
+    with pytest.raises(ArtifactError, match=r"results\.json is damaged: delete that file; each notebook"):
+        run.results_of(MADE)
+    assert path.read_bytes() == content
+
+
+def test_results_with_a_list_for_a_table_are_damaged():
+    run = make()
+    (run.scale_folder / "results.json").write_text('{"run": [], "results": {}}')
+    with pytest.raises(ArtifactError, match=r"results\.json is damaged: delete that file"):
+        run.save_results({"n": 1})
+
+
+def test_results_of_another_seed_in_the_folder_are_kept_aside(capsys):
+    run = start_run(MADE, scale="quick", seed=0)
+    run.begin({})
+    path = run.scale_folder / "results.json"
+    path.write_text('{"run": {"seed": 7}, "results": {"01_generate_videos": 7}}')
+    before = path.read_text()
+    run.begin({})
+    run.save_results(0)
+    assert (run.scale_folder / "earlier" / "results, seed 7.json").read_text() == before
+    assert run.results_of(MADE) == 0 and capsys.readouterr().out.count("\n") == 1
+
+
+RUN_AND_WAIT = """
+import sys, hjepa_utils as hj
+run = hj.start_run(sys.argv[1], scale="quick", seed=0)
+run.begin({"n_videos": 3})
+print("begun", flush=True)
+sys.stdin.readline()
+for n in range(int(sys.argv[2])):
+    run.save_results(n)
+"""
+
+
+def another_run(notebook, n_results=0):
+    command = [sys.executable, "-c", RUN_AND_WAIT, notebook, str(n_results)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ, **pipes)
+    assert process.stdout.readline() == "begun\n"
+    return process
+
+
+def test_two_runs_at_once_keep_out_of_one_folder():
+    run = start_run(MADE, scale="quick", seed=0)
+    other = another_run(MADE)
+    unfinished = run.folder / ".unfinished-theirs.mp4"
+    unfinished.touch()
+    for settings in ({"n_videos": 3}, {"n_videos": 4}):
+        with pytest.raises(
+            ArtifactError, match=rf"another run \(process {other.pid}\) uses .*HJEPA_ARTIFACTS"
+        ):
+            run.begin(settings)
+    assert unfinished.exists()
+    start_run(MADE, scale="quick", seed=1).begin({"n_videos": 3})  # its folder is another
+    other.kill()
+    other.communicate()
+    run.begin({"n_videos": 3})  # the lock went with the process
+    run.begin({"n_videos": 3})
+    assert not unfinished.exists()
+
+
+def test_a_finished_run_lets_others_begin():
+    make()
+    another_run(MADE).communicate("\n")
+
+
+def test_runs_side_by_side_lose_no_results():
+    others = [another_run(name, 15) for name in (MADE, USED)]
+    for other in others:
+        other.stdin.write("\n")
+        other.stdin.flush()
+    assert [other.wait() for other in others] == [0, 0]
+    for other in others:
+        other.communicate()
+    run = start_run("03_train_hnn", scale="quick", seed=0)
+    assert [run.results_of(name) for name in (MADE, USED)] == [14, 14]
 
 
 @pytest.mark.parametrize("place", ["/proc/nowhere", "a file/below", "a file"])
@@ -186,10 +411,38 @@ def test_a_full_disk_is_one_clear_sentence_and_leaves_nothing(kind):
     with no_file_above(5_000), pytest.raises(OSError, match=r"cannot write to .*free some space") as refused:
         write()
     assert str(refused.value).count("cannot write") == 1
-    left = [path.name for path in run.scale_folder.rglob("*") if path.is_file()]
-    assert sorted(left) == ["a.bin", "begun.json", "manifest.json"]
+    left = {path.name for path in run.scale_folder.rglob("*") if path.is_file()}
+    assert left - {f".{MADE}.lock", ".results.lock"} == {"a.bin", "begun.json", "manifest.json"}
     run.save_figure(figure, "figure_3")  # there is space again
     assert (run.scale_folder / "figures" / "figure_3.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("made", ["file", "folder"])
+def test_what_is_in_the_way_is_no_matter_of_space(tmp_path, made):
+    path = tmp_path / "a" / "b.json"
+    if made == "file":
+        path.parent.touch()
+    else:
+        path.mkdir(parents=True)
+    with pytest.raises(OSError, match=r"cannot write to .*: move away what has its name, or set") as refused:
+        write_json(path, {})
+    assert "free some space" not in str(refused.value)
+
+
+def test_a_disk_that_knows_no_modes_is_written_all_the_same(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchmod", refuse)
+    write_json(tmp_path / "a.json", {"a": 1})
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_json("~/a.json", {"a": 1})
+    assert read_json("~/a.json") == {"a": 1} and len(file_hash("~/a.json")) == 64
+    assert (tmp_path / "a.json").exists()
 
 
 def test_json_holds_no_nan(tmp_path):
