@@ -28,7 +28,7 @@ from hjepa_utils import (
 from hjepa_utils.dynamics.baselines import GRU, LinearMap, NeuralODE
 from hjepa_utils.dynamics.predictors import SubstepDynamics
 from hjepa_utils.experiment.ensemble import stack
-from hjepa_utils.runs.checkpoints import restore_training, save_training
+from hjepa_utils.runs.checkpoints import resumable
 from hjepa_utils.systems.hjepa.controls import principal_directions
 
 D = 8
@@ -114,13 +114,14 @@ def test_the_cell_that_is_traced_is_pytorchs():
 @pytest.mark.filterwarnings("ignore:for network:UserWarning")  # meta tensors have no numbers to copy
 def test_a_restored_training_counts_its_updates_on_the_cpu(tmp_path):
     """On a GPU every update would wait for a count that lies there."""
-    model = BaselineMLP(D, (6,))
-    optimiser = torch.optim.AdamW(model.parameters())
-    rollout_loss(model, torch.randn(2, 3, D), 0.5).total.backward()
-    optimiser.step()
-    save_training(tmp_path / "training.safetensors", model, optimiser, [])
-    elsewhere = BaselineMLP(D, (6,)).to("meta")
-    optimiser = torch.optim.AdamW(elsewhere.parameters())
-    restore_training(tmp_path / "training.safetensors", elsewhere, optimiser)
+    for device in ("cpu", "meta"):
+        model = BaselineMLP(D, (6,)).to(device)
+        optimiser, history = torch.optim.AdamW(model.parameters()), []
+        parts = {"modules": {"model": model}, "optimisers": {"AdamW": optimiser}}
+        for _ in resumable(tmp_path / "training", 1, fingerprint={}, history=history, **parts):
+            rollout_loss(model, torch.randn(2, 3, D), 0.5).total.backward()
+            optimiser.step()
+            history.append(device)
+        assert history == ["cpu"]
     places = {key: value.device.type for key, value in optimiser.state_dict()["state"][0].items()}
     assert places == {"step": "cpu", "exp_avg": "meta", "exp_avg_sq": "meta"}

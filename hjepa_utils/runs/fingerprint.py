@@ -70,14 +70,13 @@ def _shown(value):
 
 def _is_own(thing):
     """Neither of Python, nor of an installed package, nor of this room."""
-    module = getattr(thing, "__module__", None) or ""
+    module = getattr(thing, "__module__", None) or "builtins"
     top = module.split(".")[0]
-    if module.startswith(f"{_ROOM}."):
+    if module.startswith(f"{_ROOM}.") or top in sys.stdlib_module_names - {"__main__"}:
         return False
-    if top in (_OURS, "__main__"):
-        return True
-    file = getattr(sys.modules.get(top), "__file__", None) or "site-packages"
-    return top not in sys.stdlib_module_names and "-packages" not in file
+    loaded = sys.modules.get(module) or sys.modules.get(top)
+    file = getattr(loaded, "__file__", None) or "site-packages"
+    return top in (_OURS, "__main__") or "-packages" not in file
 
 
 def _describe(value, seen):
