@@ -16,6 +16,7 @@ from hjepa_utils import (
     fit_seeds,
 )  # fmt: skip
 from hjepa_utils.experiment.ensemble import clip_each, stack
+from hjepa_utils.runs import checkpoints
 
 MAKERS = {
     "HNN, leapfrog": lambda: HamiltonianDynamics(HNN(4, (12, 8))),
@@ -58,7 +59,7 @@ def test_each_seed_is_what_training_it_alone_gives(arm, windows):
     assert len({row[-1]["loss"] for row in joint}) == len(SEEDS)
 
 
-def test_interrupted_they_go_on_to_the_same_bits(windows, tmp_path):
+def test_interrupted_they_go_on_to_the_same_bits(windows, tmp_path, monkeypatch):
     undisturbed, killed = models(MAKERS["HNN, leapfrog"]), models(MAKERS["HNN, leapfrog"])
     settings = {"n_epochs": 4, "batch_size": 8, "seeds": SEEDS}
     histories = fit_seeds(undisturbed, *windows, **settings)
@@ -66,17 +67,33 @@ def test_interrupted_they_go_on_to_the_same_bits(windows, tmp_path):
     class Killed(Exception):
         pass
 
-    def killed_at_epoch_3(epoch, n_epochs):
+    save = checkpoints._save
+
+    def killed_in_epoch_3(path, epoch, *rest):
         if epoch == 3:
             raise Killed
-        return 0.1 + 0.9 * (epoch - 1) / (n_epochs - 1)
+        save(path, epoch, *rest)
 
-    with pytest.raises(Killed):
-        fit_seeds(killed, *windows, **settings, energy_schedule=killed_at_epoch_3, checkpoint=tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(checkpoints, "_save", killed_in_epoch_3)
+        fit_seeds(killed, *windows, **settings, checkpoint=tmp_path)
     again = models(MAKERS["HNN, leapfrog"])
     assert fit_seeds(again, *windows, **settings, checkpoint=tmp_path) == histories
     for mine, other in zip(again, undisturbed, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(mine.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("change", ["seeds (3, 0, 8)", "the initial weights", "lr"])
+def test_a_stack_of_something_else_begins_anew(windows, tmp_path, capsys, change):
+    settings = {"n_epochs": 1, "batch_size": 8, "seeds": SEEDS, "checkpoint": tmp_path}
+    fit_seeds(models(MAKERS["MLP"]), *windows, **settings)
+    others = models(MAKERS["MLP"])
+    if change == "the initial weights":
+        others[2].network[0].weight.data += 1e-9
+    other = {"seeds (3, 0, 8)": {"seeds": (3, 0, 8)}, "lr": {"lr": 0.1}}.get(change, {})
+    fit_seeds(others, *windows, **settings | other)
+    assert f"made with other settings ({change.split()[0][:4]}" in capsys.readouterr().out
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.parametrize("arm", MAKERS)

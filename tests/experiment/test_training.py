@@ -1,16 +1,24 @@
 """The paper's losses, curriculum and loop against independent ones written out here."""
 
+import copy
+import json
 import math
+import re
+import signal
+import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from helpers import oscillators
+from helpers import ROOT, oscillators
+from safetensors import safe_open
 from torch import nn
 
 from hjepa_utils import HNN, BaselineMLP, HamiltonianDynamics, Persistence, energy_weight, fit, rollout_loss
 from hjepa_utils.experiment.training import cosine_lr
+from hjepa_utils.runs import checkpoints
 
 
 class Killed(Exception):
@@ -141,7 +149,7 @@ def test_the_same_seed_gives_the_same_bits_whatever_the_global_generator():
 
 @pytest.mark.parametrize("make", [network, lambda: BaselineMLP(4, (8,))])
 @pytest.mark.parametrize("done", [0, 1, 3])
-def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path, make, done):
+def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path, monkeypatch, make, done):
     train, test, options = (
         oscillators(40),
         oscillators(8, seed=1),
@@ -149,30 +157,258 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path, make, done):
     )
     torch.manual_seed(0)
     undisturbed = make()
+    interrupted, resumed = copy.deepcopy(undisturbed), copy.deepcopy(undisturbed)
     expected = fit(undisturbed, train, test, **options)
-
-    def killed_after(epoch, n_epochs):
-        if epoch > done:
-            raise Killed
-        return energy_weight(epoch, n_epochs)
-
-    torch.manual_seed(0)
-    with pytest.raises(Killed):
-        fit(make(), train, test, **options, checkpoint=tmp_path / "run", energy_schedule=killed_after)
-    torch.manual_seed(99 if done else 0)  # after an epoch even the initial weights come from the file
-    resumed = make()
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        die_after(done, patch)
+        fit(interrupted, train, test, **options, checkpoint=tmp_path / "run")
     history = fit(resumed, train, test, **options, checkpoint=tmp_path / "run")
     assert history == expected and same_bits(bits(resumed), bits(undisturbed))
 
 
-def test_a_finished_training_is_only_read(tmp_path):
+def die_after(done, monkeypatch):
+    """Kill a training in epoch `done` + 1, before that is saved."""
+    save = checkpoints._save
+
+    def dying(path, epoch, *rest):
+        if epoch > done:
+            raise Killed
+        save(path, epoch, *rest)
+
+    monkeypatch.setattr(checkpoints, "_save", dying)
+
+
+def test_a_finished_training_is_only_read(tmp_path, capsys):
     train, test = oscillators(40), oscillators(8, seed=1)
-    finished = network()
+    finished, again = network(), network()
     history = fit(finished, train, test, n_epochs=2, seed=0, checkpoint=tmp_path)
-    again = network(seed=1)
-    assert fit(again, train, test, n_epochs=2, seed=0, checkpoint=tmp_path) == history
+    (state,) = tmp_path.iterdir()
+    before = state.stat().st_mtime_ns
+    assert fit(again, train, test, n_epochs=2, seed=np.int64(0), checkpoint=tmp_path) == history
     assert same_bits(bits(again), bits(finished))
-    assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
+    assert list(tmp_path.iterdir()) == [state] and state.stat().st_mtime_ns == before
+    assert capsys.readouterr().out == ""
+
+
+def without_energy(epoch, n_epochs):
+    return 0.0
+
+
+USUAL = {"n_epochs": 2, "seed": 0, "batch_size": 8}
+OTHERS = {
+    "n_epochs 2, now 3; energy_schedule": {"n_epochs": 3},
+    "batch_size 8, now 16": {"batch_size": 16},
+    "lr 0.001, now 0.01": {"lr": 0.01},
+    "min_lr 1e-05, now 0.0001": {"min_lr": 1e-4},
+    "weight_decay 1e-05, now 0.1": {"weight_decay": 0.1},
+    "max_norm 1.0, now 0.001": {"max_norm": 0.001},
+    "seed 0, now 1": {"seed": 1},
+    "energy_schedule": {"energy_schedule": without_energy},
+}
+
+
+@pytest.mark.parametrize("words", OTHERS)
+def test_a_training_with_other_arguments_begins_anew_and_says_which(tmp_path, capsys, words):
+    train, test, other = oscillators(40), oscillators(8, seed=1), USUAL | OTHERS[words]
+    fit(network(), train, test, **USUAL, checkpoint=tmp_path)
+    (kept,) = tmp_path.iterdir()
+    before, fresh, begun = kept.read_bytes(), network(), network()
+    expected = fit(fresh, train, test, **other)
+    capsys.readouterr()
+    assert fit(begun, train, test, **other, checkpoint=tmp_path, label="HNN") == expected
+    assert same_bits(bits(begun), bits(fresh)) and kept.read_bytes() == before
+    assert capsys.readouterr().out == (
+        f"HNN begins anew: its earlier training was made with other settings ({words}) "
+        f"and is kept in {kept.name}\n"
+    )
+
+
+def edited(windows):
+    windows = windows.clone()
+    windows[-1, -1, -1] += 1e-6
+    return windows
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["the training windows", "the test windows", "the initial weights", "the model or its code"],
+)
+def test_a_training_of_another_model_or_other_windows_begins_anew(tmp_path, capsys, monkeypatch, words):
+    train, test = oscillators(40), oscillators(8, seed=1)
+    fit(network(), train, test, **USUAL, checkpoint=tmp_path)
+    models = [network(seed=words == "the initial weights") for _ in range(2)]
+    if words == "the model or its code":  # an edit of the package, or of a cell of a notebook
+        monkeypatch.setattr("hjepa_utils.dynamics.predictors.DT_RANGE", (0.999999, 2.0))
+    train, test = edited(train) if "training" in words else train, edited(test) if "test" in words else test
+    expected = fit(models[0], train, test, **USUAL)
+    assert fit(models[1], train, test, **USUAL, checkpoint=tmp_path) == expected
+    assert same_bits(bits(models[1]), bits(models[0]))
+    out = capsys.readouterr().out
+    assert f"made with other settings ({words})" in out and out.count("\n") == 1
+
+
+def test_a_wider_model_begins_anew(tmp_path, capsys):
+    train, test = oscillators(40), oscillators(8, seed=1)
+    fit(BaselineMLP(4, (8,)), train, test, **USUAL, checkpoint=tmp_path)
+    wider = BaselineMLP(4, (9,))
+    fit(wider, train, test, **USUAL, checkpoint=tmp_path)
+    assert "(the model or its code; the initial weights)" in capsys.readouterr().out
+
+
+def test_going_back_to_former_arguments_finds_their_training(tmp_path):
+    train, test = oscillators(40), oscillators(8, seed=1)
+    first, again = network(), network()
+    history = fit(first, train, test, **USUAL, checkpoint=tmp_path)
+    fit(network(), train, test, **USUAL | {"lr": 0.1}, checkpoint=tmp_path)
+    states = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert fit(again, train, test, **USUAL, checkpoint=tmp_path) == history
+    assert same_bits(bits(again), bits(first))
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == states and len(states) == 2
+
+
+def test_a_schedule_counts_by_its_numbers(tmp_path, capsys):
+    train, test = oscillators(40), oscillators(8, seed=1)
+    history = fit(network(), train, test, **USUAL, checkpoint=tmp_path)
+    same = {"energy_schedule": lambda epoch, n_epochs: (0.1, 1.0)[epoch - 1]}
+    assert fit(network(), train, test, **USUAL, **same, checkpoint=tmp_path) == history
+    assert capsys.readouterr().out == ""
+
+
+KILLED = """
+import os, signal, sys, torch
+sys.path[:0] = ["tests"]
+from helpers import oscillators
+from hjepa_utils import HNN, HamiltonianDynamics, fit
+from hjepa_utils.runs import checkpoints
+save = checkpoints._save
+def dying(path, epoch, *rest):
+    save(path, epoch, *rest)
+    if epoch == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+checkpoints._save = dying
+torch.manual_seed(0)
+model = HamiltonianDynamics(HNN(4, (24, 16)))
+fit(model, oscillators(40), oscillators(8, seed=1), n_epochs=4, seed=0, checkpoint=sys.argv[1])
+"""
+
+
+def test_a_killed_process_is_gone_on_with_by_another(tmp_path, capsys):
+    killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path], cwd=ROOT)
+    assert killed.returncode == -signal.SIGKILL
+    windows, alone, resumed = (oscillators(40), oscillators(8, seed=1)), network(), network()
+    expected = fit(alone, *windows, n_epochs=4, seed=0)
+    assert fit(resumed, *windows, n_epochs=4, seed=0, checkpoint=tmp_path) == expected
+    assert same_bits(bits(resumed), bits(alone))
+    assert len(list(tmp_path.iterdir())) == 1 and capsys.readouterr().out == ""
+
+
+def test_a_loss_that_is_not_finite_stops_in_its_epoch_and_keeps_the_state_before(tmp_path):
+    train, test, model = oscillators(40), oscillators(8, seed=1), BaselineMLP(4, (8,))
+    bad = {"n_epochs": 5, "seed": 0, "lr": 1e-3, "checkpoint": tmp_path}
+    words = (
+        r"MLP: loss is not finite in epoch 1 \(lr 0.001, windows up to .*e\+20 in size\): lower lr, or stand"
+    )
+    with pytest.raises(ValueError, match=words):
+        fit(model, 1e20 * train, 1e20 * test, **bad, label="MLP")
+    assert list(tmp_path.iterdir()) == []
+
+    class Breaking(BaselineMLP):
+        def rollout(self, z0, n_steps):
+            batches.append(torch.is_grad_enabled())
+            return super().rollout(z0, n_steps) * (math.inf if sum(batches) == 3 else 1.0)
+
+    batches = []
+    with pytest.raises(ValueError, match=r"is not finite in epoch 3 \(lr") as refused:
+        fit(Breaking(4, (8,)), train, test, n_epochs=9, seed=0, checkpoint=tmp_path)
+    (state,) = tmp_path.iterdir()
+    epoch = int(re.search(r"epoch (\d)", str(refused.value))[1])
+    with safe_open(state, "pt") as opened:
+        assert json.loads(opened.metadata()["training"])["done"] == epoch - 1
+        assert all(opened.get_tensor(key).isfinite().all() for key in opened.keys())  # noqa: SIM118
+
+
+GOOD = {"n_epochs": 1, "seed": 0}
+W, V = oscillators(8), oscillators(4, seed=1)
+REFUSED = {
+    "float64 windows": (
+        (W.double(), V.double()),
+        {},
+        ValueError,
+        r"training windows are torch.float64 on cpu, the m",
+    ),
+    "float64 test windows": (
+        (W, V.double()),
+        {},
+        ValueError,
+        r"test windows are torch.float64 .*use windows.to",
+    ),
+    "NumPy": (
+        (W.numpy(), V),
+        {},
+        TypeError,
+        r"training windows must be a tensor, got ndarray: use torch.tensor",
+    ),
+    "a list": ((W, V.tolist()), {}, TypeError, r"test windows must be a tensor, got list"),
+    "no windows": ((W[:0], V), {}, ValueError, r"training windows must be \(n, T, D\) .* got \(0, 8, 4\)"),
+    "no test windows": ((W, V[:0]), {}, ValueError, r"test windows must be \(n, T, D\) .* got \(0, 8, 4\)"),
+    "one time": ((W[:, :1], V), {}, ValueError, r"training windows must be .*T ≥ 2, got \(8, 1, 4\)"),
+    "one axis less": ((W[0], V), {}, ValueError, r"training windows must be .*got \(8, 4\)"),
+    "two widths": ((W, V[..., :2]), {}, ValueError, r"windows have widths 4 and 2: make them from the same"),
+    "another width": ((W[..., :2], V[..., :2]), {}, ValueError, r"\b4\b.*\b2\b|\b2\b.*\b4\b"),
+    "batch_size 0": ((W, V), {"batch_size": 0}, ValueError, r"batch_size from 1, got 1 and 0"),
+    "n_epochs -1": ((W, V), {"n_epochs": -1}, ValueError, r"n_epochs must be from 0 .*got -1"),
+    "lr NaN": ((W, V), {"lr": math.nan}, ValueError, r"lr must be finite and not negative, got nan"),
+    "NaN schedule": (
+        (W, V),
+        {"n_epochs": 3, "energy_schedule": lambda epoch, n: math.nan if epoch == 3 else 1.0},
+        ValueError,
+        r"energy_schedule gives nan in epoch 3: λ must be finite",
+    ),
+    "a list of seeds": ((W, V), {"seed": [0, 1]}, TypeError, r"list"),
+}
+
+
+@pytest.mark.parametrize("make", [network, lambda: BaselineMLP(4, (8,))], ids=["HNN", "MLP"])
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_trained_with_is_refused_in_one_sentence(name, make):
+    windows, options, error, words = REFUSED[name]
+    model = make()
+    before = bits(model)
+    with pytest.raises(error, match=words) as refused:
+        fit(model, *windows, **GOOD | options)
+    assert "\n" not in str(refused.value) and same_bits(bits(model), before)
+
+
+def test_a_model_without_a_check_of_its_own_is_asked_for_its_width():
+    class Plain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def rollout(self, z0, n_steps):
+            return torch.stack([z0, *[self.layer(z0)] * n_steps], dim=-2)
+
+    fit(Plain(), W, V, **GOOD)
+    with pytest.raises(ValueError, match="the model takes no latents of width 2: "):
+        fit(Plain(), W[..., :2], V[..., :2], **GOOD)
+    with pytest.raises(ValueError, match="Persistence has no parameters to train"):
+        fit(Persistence(), W, V, **GOOD)
+
+
+@pytest.mark.parametrize("seed", [np.int64(3), np.uint8(3), torch.tensor(3)])
+def test_any_whole_number_is_a_seed_and_large_ones_too(seed):
+    first, second, large = network(), network(), network()
+    assert fit(first, W, V, n_epochs=1, seed=3, batch_size=2) == fit(
+        second, W, V, n_epochs=1, seed=seed, batch_size=2
+    )
+    for time_stamp in (20261126133244, 2**70):
+        assert fit(large, W, V, n_epochs=1, seed=time_stamp)[0]["epoch"] == 1
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    fit(network(), W, V, **GOOD, checkpoint="~/c")
+    assert len(list((tmp_path / "c").glob("training-*.safetensors"))) == 1
 
 
 def test_every_epoch_sees_full_batches_of_distinct_windows_in_a_new_order():

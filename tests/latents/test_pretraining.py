@@ -1,6 +1,7 @@
 """The pretraining of the embedded encoder, and what its committed weights see."""
 
 import json
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -167,9 +168,53 @@ def test_resuming_gives_the_same_bits_as_an_uninterrupted_run(videos, tmp_path):
 def test_a_checkpoint_is_safetensors_alone(videos, tmp_path):
     file = tmp_path / "pretraining.safetensors"
     pretrain(videos, TINY, until=2, checkpoint=file, device="cpu")
-    assert [path.name for path in tmp_path.iterdir()] == ["pretraining.safetensors"]
-    with safe_open(file, "pt") as opened:
-        assert len(json.loads(opened.metadata()["history"])) == 2
+    (state,) = tmp_path.iterdir()
+    with safe_open(state, "pt") as opened:
+        words = json.loads(opened.metadata()["training"])
+    assert len(words["history"]) == words["done"] == 2
+
+
+@pytest.mark.parametrize(
+    "change", ["the videos", "lr 0.001, now 0.002", "seed 0, now 1; the initial weights"]
+)
+def test_a_pretraining_from_something_else_begins_anew(videos, tmp_path, capsys, change):
+    file = tmp_path / "pretraining.safetensors"
+    pretrain(videos, TINY, until=1, checkpoint=file, device="cpu")
+    (kept,) = tmp_path.iterdir()
+    settings, other = TINY, videos.clone()
+    if change == "the videos":
+        other[-1, -1, -1, -1, -1] ^= 1
+    else:
+        settings = replace(TINY, **({"lr": 0.002} if "lr" in change else {"seed": 1}))
+    _, history = pretrain(other, settings, until=1, checkpoint=file, device="cpu")
+    assert history == pretrain(other, settings, until=1, device="cpu")[1]
+    assert f"made with other settings ({change}) and is kept in {kept.name}" in capsys.readouterr().out
+    assert kept.exists() and len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        (lambda v: v.numpy(), TypeError, "must be a tensor, got ndarray: use torch.from_numpy"),
+        (
+            lambda v: v.float(),
+            ValueError,
+            r"must be uint8 \(n, T, 3, 64, 64\) with T ≥ 28, got torch.float32",
+        ),
+        (lambda v: v[:0], ValueError, r"got torch.uint8 \(0, 40, 3, 64, 64\)"),
+        (lambda v: v[:, :27], ValueError, r"got torch.uint8 \(6, 27, 3, 64, 64\)"),
+        (lambda v: v[..., :32], ValueError, r"got torch.uint8 \(6, 40, 3, 64, 32\)"),
+    ],
+)
+def test_videos_that_cannot_be_trained_on_are_refused(videos, change, error, words):
+    with pytest.raises(error, match=words):
+        pretrain(change(videos), TINY, until=1, device="cpu")
+
+
+@pytest.mark.parametrize("until", [-1, 7])
+def test_until_beyond_the_schedule_is_refused(videos, until):
+    with pytest.raises(ValueError, match=f"until must lie between 0 and n_steps = 6, got {until}"):
+        pretrain(videos, TINY, until=until, device="cpu")
 
 
 def test_targets_do_not_collapse_and_every_part_learns(videos):
