@@ -12,9 +12,11 @@ from torch.nn.utils import clip_grad_norm_
 
 from ..dynamics.fixed_point import NotConverged
 from ..runs.checkpoints import resumable
-from ..runs.fingerprint import hash_code, hash_tensors
+from ..runs.fingerprint import hash_code, hash_sources, hash_tensors
 from .ensemble import can_stack, clip_each, stack
 from .evaluation import rollout_errors
+
+_DYNAMICS = Path(__file__).parents[1] / "dynamics"
 
 
 class RolloutLoss(NamedTuple):
@@ -206,6 +208,7 @@ def _made_from(models, train_windows, test_windows, seeds, settings):
         "the initial weights": weights,
         "the training windows": hash_tensors({"": train_windows}),
         "the test windows": hash_tensors({"": test_windows}),
+        "the source of the package": hash_sources(_DYNAMICS, __file__),
         "the code of the training": hash_code(_train, _batches, clip_each, rollout_errors),
     }
 

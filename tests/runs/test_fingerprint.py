@@ -12,7 +12,7 @@ from helpers import ROOT
 from torch import nn
 
 import hjepa_utils as hj
-from hjepa_utils.runs.fingerprint import differences, hash_code, hash_tensors
+from hjepa_utils.runs.fingerprint import differences, hash_code, hash_sources, hash_tensors
 
 
 def test_equal_tensors_have_equal_hashes_wherever_and_however_they_lie():
@@ -169,3 +169,17 @@ def test_numpy_and_cached_functions_are_followed():
     before = hash_code(cached)
     table[1] = 7
     assert hash_code(cached) != before
+
+
+def test_sources_count_by_what_they_do(tmp_path):
+    text = 'def f(z):\n    """One."""\n    return z + 1  # one\n'
+    (tmp_path / "a.py").write_text(text)
+    here = hash_sources(tmp_path)
+    assert hash_sources(tmp_path / "a.py") == here
+    (tmp_path / "a.py").write_text(text.replace("One.", "Two.").replace("  # one", "\n\n"))
+    assert hash_sources(tmp_path) == here
+    (tmp_path / "a.py").write_text(text.replace("z + 1", "z + 2"))
+    assert hash_sources(tmp_path) != here
+    (tmp_path / "a.py").write_text(text)
+    (tmp_path / "b.py").touch()
+    assert hash_sources(tmp_path) != here
