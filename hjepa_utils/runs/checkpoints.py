@@ -37,6 +37,7 @@ def resumable(
     A step that raises is not saved. Raises `ArtifactError` for a damaged state.
     """
     parts = [modules, optimisers or {}, generators or {}, tensors or {}]
+    fingerprint = json.loads(json.dumps(fingerprint))  # as it comes back: a tuple is a list
     path = state_file(file, fingerprint) if file else None
     done = _restore(path, fingerprint, history, *parts) if path and path.exists() else 0
     if path and not path.exists():
@@ -50,14 +51,14 @@ def resumable(
 
 
 def state_file(file, fingerprint):
-    """`training.safetensors` → `training-1a2b3c4d.safetensors`, by the fingerprint."""
+    """`training.safetensors` → `training-1a2b3c4d.state.safetensors`, by the fingerprint."""
     file = Path(file).expanduser()
-    return file.with_name(f"{file.stem}-{digest(fingerprint)[:8]}.safetensors")
+    return file.with_name(f"{file.stem}-{digest(fingerprint)[:8]}.state.safetensors")
 
 
 def is_state(path):
     """Whether a file is a training's state by its name: what goes on, not what is handed on."""
-    return re.fullmatch(r".+-[0-9a-f]{8}\.safetensors", path.name) is not None
+    return re.fullmatch(r".+-[0-9a-f]{8}\.state\.safetensors", path.name) is not None
 
 
 def _save(path, done, fingerprint, history, modules, optimisers, generators, tensors):
@@ -119,7 +120,10 @@ def _read(path, *, with_tensors=True):
 
 def _say_what_is_kept(file, path, fingerprint, label):
     """One line if there is the state of another training: what differs, and where it is kept."""
-    others = [*file.parent.glob(f"{escape(file.stem)}-????????.safetensors"), *file.parent.glob(file.name)]
+    others = [
+        *file.parent.glob(f"{escape(file.stem)}-????????.state.safetensors"),
+        *([file] if file.is_file() else []),
+    ]
     if not others:
         return
     newest = max(others, key=lambda other: other.stat().st_mtime)

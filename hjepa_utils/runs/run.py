@@ -7,7 +7,7 @@
 
 Nothing finished is removed or written over by another variant: the folder of earlier settings is moved to
 `earlier`, with the figures and results that it made, and comes back when its settings do. To free space,
-delete folders in `earlier`, or files of trainings (`training-1a2b3c4d.safetensors`), by hand.
+delete folders in `earlier`, or states of trainings (`training-1a2b3c4d.state.safetensors`), by hand.
 """
 
 import json
@@ -41,7 +41,6 @@ class Run:
     device: torch.device
     folder: Path
     fingerprint: dict = field(default_factory=dict)
-
     _lock: int | None = field(default=None, repr=False)
 
     @property

@@ -137,7 +137,7 @@ def test_a_truncated_state_is_one_sentence_with_its_path(tmp_path, left):
     path = state_file(file, {"seed": 0})
     path.write_bytes(path.read_bytes()[:left])
     with pytest.raises(
-        ArtifactError, match=r"training-[0-9a-f]{8}\.safetensors is damaged: delete it"
+        ArtifactError, match=r"training-[0-9a-f]{8}\.state\.safetensors is damaged: delete it"
     ) as refused:
         adversaries(file)
     assert str(path) in str(refused.value) and "\n" not in str(refused.value)
@@ -174,6 +174,13 @@ def test_shared_and_strided_weights_can_be_saved(tmp_path):
     for _ in resumable(file, 1, fingerprint={}, history=history, modules={"model": tied()}):
         history.append(1)
     assert list(resumable(file, 1, fingerprint={}, history=[], modules={"model": tied()})) == []
+
+
+def test_a_fingerprint_may_hold_tuples(tmp_path):
+    file, made_from = tmp_path / "training.safetensors", {"betas": (0.5, 0.9)}
+    for expected in ([0, 1], []):
+        steps = resumable(file, 2, fingerprint=made_from, history=[], modules={"model": nn.Linear(1, 1)})
+        assert list(steps) == expected
 
 
 def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):

@@ -177,6 +177,16 @@ def test_a_file_outside_the_folder_is_never_read_even_with_a_right_digest(name):
         begin_user()
 
 
+def test_states_of_trainings_are_not_handed_on_but_latents_of_dated_videos_are():
+    run = start_run(MADE, scale="quick", seed=0)
+    run.begin({})
+    for name in ("clip-20240101.safetensors", "training-1a2b3c4d.state.safetensors"):
+        (run.folder / name).touch()
+    run.finish()
+    manifest = json.loads((run.folder / "manifest.json").read_text())
+    assert list(manifest["files"]) == ["clip-20240101.safetensors"]
+
+
 def test_seeds_have_folders_of_their_own(artifacts):
     first, second = make(seed=0), make(seed=1, content="other data")
     first.save_results({"n": 0})
