@@ -1,154 +1,181 @@
-"""Write and read clips; the only importer of torchcodec."""
+"""Read, write and find videos."""
 
+import mimetypes
 import os
-import re
 import sys
 import warnings
 from collections import Counter
-from contextlib import contextmanager
-from importlib import import_module
+from numbers import Real
 from pathlib import Path
 
 import torch
 
-PIECE_BYTES = 2**23  # decoded at once: 42 frames at 256 × 256, 1 in HD
-NO_FFMPEG = (
-    "torchcodec finds no FFmpeg libraries: install the package ffmpeg "
-    "(Debian, Ubuntu: apt-get install ffmpeg; conda: conda install ffmpeg) and start again"
+from ..runs.files import write_atomically
+from .decoding import (
+    facts_of,
+    first_line,
+    indexed,
+    is_utf8,
+    local_path,
+    pieces,
+    printable,
+    sayable,
+    torchcodec_part,
+)
+
+WRITABLE = (".mp4", ".mkv", ".mov", ".avi")
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".m2v", ".vob"),
+    *(".ts", ".mts", ".m2ts", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".ogm", ".mxf"),
+    *(".dv", ".divx", ".mjpeg", ".mjpg", ".apng"),
+)
+OTHER_SUFFIXES = (
+    ".h264",
+    ".264",
+    ".h265",
+    ".hevc",
+    ".265",
+    ".ivf",
+    ".y4m",
+    ".rm",
+    ".rmvb",
+    ".insv",
+    ".lrv",
+    ".wtv",
 )
 
 
 def write_video(path, frames, fps=30):
-    """Write a lossless mp4 (H.264 in RGB, crf 0): `read_video` returns the same bytes.
+    """Write a lossless video (H.264 in RGB, crf 0): `read_video` returns the same bytes.
 
-    `frames`: uint8 RGB (n_frames, H, W, 3), NumPy or torch, H and W at least 2. The file appears
-    under its name only when it is complete. Browsers do not play H.264 in RGB: for a preview use
-    `preview_video`. Raises `ValueError` for another dtype or shape, `RuntimeError` without FFmpeg.
+    `frames`: uint8 RGB (n_frames, H, W, 3), NumPy or torch, H and W at least 2; `path` ends in .mp4,
+    .mkv, .mov or .avi. The file appears under its name only when it is complete. Browsers do not
+    play H.264 in RGB: for a preview use `preview_video`. Raises `TypeError` for what are no frames,
+    `ValueError` for another dtype, shape, rate or ending, `OSError` where it cannot be written,
+    `RuntimeError` without FFmpeg or its H.264 encoder.
     """
     _encode(path, frames, fps, codec="libx264rgb", pixel_format="rgb24", crf=0)
 
 
 def preview_video(path, frames, fps=30):
-    """Write a small lossy mp4 (H.264, 4:2:0) that every browser plays; never use it as data."""
+    """Write a small lossy mp4 (H.264, 4:2:0) that every browser plays; never use it as data.
+
+    H and W must be even. Raises what `write_video` raises.
+    """
     _encode(path, frames, fps, codec="libx264", pixel_format="yuv420p", crf=23)
 
 
 def read_video(path):
-    """All frames of a video, decoded in one call: uint8 RGB (n_frames, 3, H, W).
+    """All frames of a video, as a player shows them: uint8 RGB (n_frames, 3, H, W).
 
-    Grey becomes RGB and alpha is dropped. Raises `FileNotFoundError` for a missing file,
-    `ValueError` for an empty, truncated or non-video one, `RuntimeError` without FFmpeg.
+    Rotation and edit lists are applied, and pixels that are not square are made so by enlarging the
+    picture along their longer side. Grey becomes RGB, alpha is dropped, frames stand in the order of display.
+    Time is not looked at: frames count as evenly spaced.
+
+    Raises `FileNotFoundError` for a missing file, `ValueError` for a URL and for a file that is empty,
+    truncated, no video, changes its size or cannot be decoded to its end, `TypeError` for what is no
+    path, `RuntimeError` without FFmpeg. Warns of uneven times, frames that could not be decoded, a
+    file shorter than it says, fields and HDR. It cannot tell of bits that flipped in storage: FFmpeg
+    conceals most of them and torchcodec does not pass its log on. Where that matters, compare hashes.
     """
-    decoder = _open(path)
-    return _frames(path, decoder, 0, len(decoder))
+    parts = [frames for frames, _ in pieces(path, sys.maxsize)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def stream_video(path, n_frames=None):
     """Yield the frames of `read_video` in order, `n_frames` at a time, by default 8 MB of them.
 
-    Each frame is decoded once. Held are one piece and the file's index. Raises what `read_video`
-    raises: what the index tells before the first piece, damage in a picture when it is reached; and
-    `ValueError` for `n_frames` below 1.
+    Each frame is decoded once. Held are one piece and the file's index. Raises and warns as
+    `read_video` does: what the index tells before the first piece, damage in a picture when it is
+    reached, of times and lost frames after the last; and `ValueError` for `n_frames` below 1.
     """
     if n_frames is not None and n_frames < 1:
         raise ValueError(f"n_frames must be at least 1, got {n_frames}")
-    decoder = _open(path)
-    if n_frames is None:
-        n_frames = max(PIECE_BYTES // (3 * decoder.metadata.height * decoder.metadata.width), 1)
-    for start in range(0, len(decoder), n_frames):
-        yield _frames(path, decoder, start, min(start + n_frames, len(decoder)))
+    return (frames for frames, _ in pieces(path, n_frames))
 
 
-def _open(path):
-    """A decoder of a video that holds all the frames it promises; its length is their number."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no video at {path}")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty: write or copy it again")
-    decoders = _torchcodec("decoders")
-    with _sayable(path):
-        # Matroska and WebM promise only a duration, and that of the longest stream: sound may go on.
-        seconds = decoders.VideoDecoder(str(path), seek_mode="approximate").metadata.duration_seconds
-        decoder = decoders.VideoDecoder(str(path), dimension_order="NCHW", seek_mode="exact")
-    promised = decoder.metadata.num_frames_from_header
-    if promised and len(decoder) < promised:
-        raise ValueError(f"{path} is truncated: {len(decoder)} of {promised} frames; write or copy it again")
-    last = decoder.metadata.end_stream_seconds_from_content
-    if seconds and last < 0.95 * seconds - 0.5:
-        message = f"{path} may be truncated: its pictures end at {last:.1f} of {seconds:.1f} s"
-        warnings.warn(message, stacklevel=3)
-    return decoder
+def frame_times(path):
+    """When each frame of a video is shown, float64 (n_frames,) in seconds; NaN where the file says nothing.
+
+    Decodes the video once. Raises and warns as `read_video` does.
+    """
+    return torch.cat([times for _, times in pieces(path)])
 
 
-def _frames(path, decoder, start, stop):
-    with _sayable(path):
-        frames = decoder[start:stop]
-    if frames.shape[1] != 3:
-        raise ValueError(f"{path} decodes to {frames.shape[1]} channels, expected 3")
-    return frames
+def video_facts(path):
+    """`VideoFacts` of a video from its index, nothing decoded; raises what `read_video` raises then.
+
+    The index is made by going through the whole file once.
+    """
+    path = local_path(path)
+    with sayable(path):
+        return facts_of(path, indexed(path).metadata)
 
 
-@contextmanager
-def _sayable(path):
-    """Turn what torchcodec says of a file into one sentence."""
-    try:
-        yield
-    except Exception as error:
-        raise ValueError(f"{path} is not a readable video, or truncated: {_first_line(error)}") from error
+def frame_rate(path):
+    """Frames per second of a video, on average; raises what `read_video` raises of its index."""
+    return video_facts(path).fps
+
+
+def check_ffmpeg():
+    """`RuntimeError` that says what to install if there are no FFmpeg libraries."""
+    torchcodec_part("decoders")
 
 
 def _encode(path, frames, fps, **options):
-    frames = torch.as_tensor(frames)
+    try:
+        frames = torch.as_tensor(frames)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"frames must be a NumPy array or a tensor, got {type(frames).__name__}") from error
     if frames.dtype != torch.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or len(frames) == 0:
         raise ValueError(
             f"frames must be uint8 (n_frames, H, W, 3), got {frames.dtype} {tuple(frames.shape)}"
         )
-    path = Path(path)
+    size = f"{frames.shape[2]}×{frames.shape[1]}"
+    if min(frames.shape[1:3]) < 2:
+        raise ValueError(f"a video needs at least 2×2 pixels, got {size}")
+    if options["pixel_format"] == "yuv420p" and (frames.shape[1] % 2 or frames.shape[2] % 2):
+        raise ValueError(f"preview_video needs even sides, got {size}")
+    if not isinstance(fps, Real) or not 0 < fps < float("inf"):
+        raise ValueError(f"fps must be a number above 0, got {fps!r}")
+    path = Path(path).expanduser()
+    if path.suffix.lower() not in WRITABLE:
+        raise ValueError(f"cannot write {path}: write {', '.join(WRITABLE)}")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
-    encoder = _torchcodec("encoders").VideoEncoder(frames.permute(0, 3, 1, 2).contiguous(), frame_rate=fps)
-    unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")  # `Run.begin` sweeps these up
-    try:
-        encoder.to_file(str(unfinished), **options)
-        unfinished.replace(path)
-    except RuntimeError as error:
-        raise OSError(f"cannot write {path}: {_first_line(error)}; is the disk full or read-only?") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    encoder = torchcodec_part("encoders").VideoEncoder(
+        frames.permute(0, 3, 1, 2).contiguous(), frame_rate=float(fps)
+    )
 
+    def encode(unfinished):
+        try:
+            encoder.to_file(unfinished, **options)
+        except RuntimeError as error:
+            if "codec" in str(error).lower():
+                raise RuntimeError(
+                    f"FFmpeg has no {options['codec']} ({first_line(error)}): install one with x264"
+                ) from error
+            raise OSError(f"{path.name}: {first_line(error)}; is the disk full or read-only?") from error
 
-def _torchcodec(part):
-    """`torchcodec.decoders` or `.encoders`, which load FFmpeg. `RuntimeError` if they cannot."""
-    try:
-        module = import_module(f"torchcodec.{part}")  # without FFmpeg, older releases fail here
-    except (ImportError, OSError, RuntimeError) as error:
-        raise RuntimeError(NO_FFMPEG) from error
-    if getattr(sys.modules["torchcodec"], "ffmpeg_major_version", "unknown") is None:  # and newer ones say so
-        raise RuntimeError(NO_FFMPEG)
-    return module
-
-
-def _first_line(error):
-    """What FFmpeg said, without the place in torchcodec's source."""
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return re.sub(r"^.*\.cpp:\d+, ", "", line)
-
-
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".gif")
+    write_atomically(path, encode)
 
 
 def find_videos(folder):
-    """The videos of a folder, sorted by name. `FileNotFoundError` for a missing folder or an empty one.
+    """The videos of a folder, sorted by name, by their endings `VIDEO_SUFFIXES`.
 
-    `ValueError` for two of one name but for their endings: latents are kept by that name.
+    Warns of what looks like a video and is left out: other endings, sub-folders, names that are not
+    UTF-8. Raises `FileNotFoundError` for a missing folder or one without videos, `ValueError` for two
+    of one name but for their endings: latents are kept by that name.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}: name a folder of videos")
-    videos = sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES and path.name[0] != "."
-    )
+    seen = sorted(path for path in folder.iterdir() if path.name[0] != ".")
+    videos = [path for path in seen if _has_ending(path) and is_utf8(path) and not path.is_dir()]
+    left_out = [name for path in seen if path not in videos and (name := _why_left_out(path))]
+    if left_out:
+        more = f" and {len(left_out) - 8} more" if len(left_out) > 8 else ""
+        warnings.warn(f"left out of {folder}: {', '.join(left_out[:8])}{more}", stacklevel=2)
     if not videos:
         raise FileNotFoundError(f"no videos in {folder}: looked for {', '.join(VIDEO_SUFFIXES)}")
     for stem, n_videos in Counter(video.stem for video in videos).items():
@@ -156,3 +183,20 @@ def find_videos(folder):
             names = " and ".join(video.name for video in videos if video.stem == stem)
             raise ValueError(f"{names} would become the same {stem}.safetensors: rename all but one")
     return videos
+
+
+def _has_ending(path):
+    return path.suffix.lower() in VIDEO_SUFFIXES and path.name[0] != "."
+
+
+def _why_left_out(path):
+    """The name of what looks like a video and is none to `find_videos`, with the reason, or None."""
+    if path.is_dir():
+        inside = os.access(path, os.R_OK | os.X_OK) and any(map(_has_ending, path.iterdir()))
+        return f"{printable(path.name)}/ (a folder: name it in a call of its own)" if inside else None
+    if _has_ending(path):
+        return f"{printable(path.name)} (the name is not UTF-8: rename it)"
+    kind = mimetypes.guess_type(path.name)[0] or ""
+    if kind.startswith("video/") or path.suffix.lower() in OTHER_SUFFIXES:
+        return f"{printable(path.name)} (make it an mp4: ffmpeg -i {printable(path.name)} {path.stem}.mp4)"
+    return None
