@@ -68,10 +68,12 @@ def pieces(path, n_frames=None):
     """Yield (frames, their times) in order, and warn of what a reader should know."""
     path = local_path(path)
     with sayable(path):
-        decoder, metadata, n_expected = _sequential(path)
-    aspect = _warn_of_facts(path, facts_of(path, metadata))
+        decoder = indexed(path)
+    metadata, n_expected = decoder.metadata, len(decoder)
+    facts = facts_of(path, metadata)
+    aspect = _warn_of_facts(path, facts)
     held, times, n_held = None, [], 0
-    for frame in _decoded(path, decoder):
+    for frame in _in_order(path, decoder):
         if held is None:
             shape = frame.data.shape
             n_frames = n_frames or max(PIECE_BYTES // frame.data.numel(), 1)
@@ -93,7 +95,7 @@ def pieces(path, n_frames=None):
         raise ValueError(f"{path} holds no frame that can be decoded: copy or export it again")
     if n_held:
         yield _square(held[:n_held], aspect), torch.tensor(times[-n_held:], dtype=torch.float64)
-    _warn_of_times(path, torch.tensor(times, dtype=torch.float64), metadata)
+    _warn_of_times(path, torch.tensor(times, dtype=torch.float64), metadata, facts.interlaced)
 
 
 def indexed(path):
@@ -110,39 +112,46 @@ def indexed(path):
     return decoder
 
 
-def _sequential(path):
-    """A decoder to be asked for frame 0, 1, 2, … until there are no more, its metadata, their number.
+def _in_order(path, decoder):
+    """Yield the frames of an indexed file in order of display, from the first on, each decoded once.
 
     An index of torchcodec's own makes it seek back, and then frames at the start of trimmed films and
     of MPEG streams are lost. An index that we give has one key frame, so there is no seeking. Where
     frames come without a time (AVI, MPEG program streams), torchcodec skips those before the time
-    that is asked for: ask for one before all times. Live recordings take only torchcodec's own index.
+    that is asked for: ask for one before all times. Live recordings, and Matroska whose own index was
+    cut off, are read by torchcodec's.
     """
-    decoder = indexed(path)
     n_frames = len(decoder)
     index = [{"pts": k, "duration": 1, "key_frame": int(k == 0)} for k in range(n_frames + 64)]
     if kind(path) in ("avi", "mpeg"):
         index.insert(0, {"pts": BEFORE_ALL, "duration": 1, "key_frame": 0})
+    frame = None
     try:
         mapped = torchcodec_part("decoders").VideoDecoder(
             str(path), dimension_order="NCHW", custom_frame_mappings=json.dumps({"frames": index})
         )
-    except ValueError:  # no duration in the header
-        return decoder, decoder.metadata, n_frames
-    return mapped, decoder.metadata, n_frames
+        frame = mapped.get_frame_at(0)
+        decoder, n_frames = mapped, len(index)
+    except (ValueError, RuntimeError):  # no duration in the header, or no way back to the start
+        frame = _frame(path, decoder, 0)
+    for k in range(1, n_frames + 1):
+        if frame is None:
+            return
+        yield frame
+        frame = _frame(path, decoder, k) if k < n_frames else None
 
 
-def _decoded(path, decoder):
-    for k in range(len(decoder)):
-        try:
-            yield decoder.get_frame_at(k)
-        except (RuntimeError, IndexError) as error:
-            if "no more frames" in str(error):
-                return
-            raise ValueError(
-                f"{path} is damaged or truncated at frame {k} ({first_line(error)}): "
-                f"copy it again, or keep what can be read: {_remake(path)}"
-            ) from error
+def _frame(path, decoder, k):
+    """Frame k, or None after the last one."""
+    try:
+        return decoder.get_frame_at(k)
+    except (RuntimeError, IndexError) as error:
+        if "no more frames" in str(error):
+            return None
+        raise ValueError(
+            f"{path} is damaged or truncated at frame {k} ({first_line(error)}): "
+            f"copy it again, or keep what can be read: {_remake(path)}"
+        ) from error
 
 
 def _square(frames, aspect):
@@ -196,20 +205,21 @@ def _warn_of_facts(path, facts):
     return facts.pixel_aspect
 
 
-def _warn_of_times(path, times, metadata):
+def _warn_of_times(path, times, metadata, interlaced):
     """Warn of frames that did not come, and of intervals that are not even."""
     n_indexed, intervals = metadata.num_frames_from_content, times.diff()
     intervals = intervals[intervals.isfinite()]
     usual = intervals.median().item() if len(intervals) else 0.0
     if len(times) < n_indexed:
+        # Two fields in packets of their own make one frame: then none is lost if no time is.
         before = times[0].item() - metadata.begin_stream_seconds_from_content
         after = metadata.end_stream_seconds_from_content - times[-1].item() - usual
-        if not max(before, after) < usual / 2:  # also if they are not known
+        if not (interlaced and max(before, after) < usual / 2):
             _warn(f"{path}: only {len(times)} of {n_indexed} frames can be decoded")
     if len(intervals) and not usual / 1.5 < intervals.min() <= intervals.max() < 1.5 * usual:
         _warn(
-            f"{path}: the intervals between frames vary from {intervals.min():.2g} to "
-            f"{intervals.max():.2f} s and count as equal; make them so: {_remake(path, '-vf fps=30 ')}"
+            f"{path}: the intervals between frames vary from {intervals.min():.3f} to "
+            f"{intervals.max():.3f} s and count as equal; make them so: {_remake(path, '-vf fps=30 ')}"
         )
 
 

@@ -151,13 +151,17 @@ def _encode(path, frames, fps, **options):
         try:
             encoder.to_file(unfinished, **options)
         except RuntimeError as error:
-            if "codec" in str(error).lower():
+            if "odec" in str(error) and "not found" in str(error):
                 raise RuntimeError(
                     f"FFmpeg has no {options['codec']} ({first_line(error)}): install one with x264"
                 ) from error
-            raise OSError(f"{path.name}: {first_line(error)}; is the disk full or read-only?") from error
+            raise OSError(f"{first_line(error)}; is the disk full or read-only?") from error
 
-    write_atomically(path, encode)
+    try:
+        write_atomically(path, encode)
+    except OSError as error:
+        reason = error.__cause__ or error
+        raise OSError(f"cannot write {path}: {getattr(reason, 'strerror', None) or reason}") from error
 
 
 def find_videos(folder):
