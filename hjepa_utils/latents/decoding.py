@@ -3,7 +3,6 @@
 The only importer of torchcodec.
 """
 
-import json
 import os
 import re
 import sys
@@ -122,16 +121,19 @@ def _in_order(path, decoder):
     cut off, are read by torchcodec's.
     """
     n_frames = len(decoder)
-    index = [{"pts": k, "duration": 1, "key_frame": int(k == 0)} for k in range(n_frames + 64)]
+    index = [(k, int(k == 0)) for k in range(n_frames + 64)]
     if kind(path) in ("avi", "mpeg"):
-        index.insert(0, {"pts": BEFORE_ALL, "duration": 1, "key_frame": 0})
+        index.insert(0, (BEFORE_ALL, 0))
+    entries = ",".join(f'{{"pts":{time},"duration":1,"key_frame":{key}}}' for time, key in index)
+    n_index = len(index)
+    del index  # 100 MB for two hours of film
     frame = None
     try:
         mapped = torchcodec_part("decoders").VideoDecoder(
-            str(path), dimension_order="NCHW", custom_frame_mappings=json.dumps({"frames": index})
+            str(path), dimension_order="NCHW", custom_frame_mappings=f'{{"frames":[{entries}]}}'
         )
         frame = mapped.get_frame_at(0)
-        decoder, n_frames = mapped, len(index)
+        decoder, n_frames = mapped, n_index
     except (ValueError, RuntimeError):  # no duration in the header, or no way back to the start
         frame = _frame(path, decoder, 0)
     for k in range(1, n_frames + 1):
