@@ -1,6 +1,7 @@
-"""Frozen V-JEPA 2 encoders and the pictures they take; the only importer of transformers."""
+"""Frozen V-JEPA 2 encoders and the pictures they take."""
 
 import hashlib
+import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,13 @@ import torch
 import torch.nn.functional as F
 import transformers
 from huggingface_hub import HfApi
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+    StrictDataclassError,
+)
 from safetensors import SafetensorError
 from transformers import VJEPA2Model
 
@@ -18,6 +25,9 @@ from .names import FRAMINGS, HUB_ID, PAPER_ENCODER
 
 EMBEDDED = Path(__file__).parents[1] / "assets" / "embedded_vjepa2"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_MISFITS = (  # what a config.json that does not fit makes transformers raise
+    RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, StrictDataclassError,
+)  # fmt: skip
 _HEAD_KEYS = ("pooler.", "classifier.")  # the paper's checkpoint is a classifier; its head is not used
 _USE = f'use "embedded", a hub id such as "{PAPER_ENCODER}", or a folder in Hugging Face format'
 
@@ -56,12 +66,47 @@ class Encoder:
         """
         self.model.encoder.compile(dynamic=False)
 
-    @torch.inference_mode()
+    @property
+    def is_compiled(self):
+        return self.model.encoder._compiled_call_impl is not None  # torch tells it nowhere else
+
+    @torch.no_grad()
     def embed(self, clips):
-        """uint8 (B, T, 3, image_size, image_size) → float32 CPU (B, latent_dim), mean over tokens."""
+        """uint8 (B, T, 3, image_size, image_size) → float32 CPU (B, latent_dim), mean over tokens.
+
+        T is a multiple of the tubelet's frames, at most the model's `frames_per_clip`: it has learned
+        no later times. The result can go into training. Raises `ValueError` for any other clips.
+        """
+        if not isinstance(clips, torch.Tensor):
+            raise ValueError(f"{self._wanted()}, got {type(clips).__name__}")
+        fits = clips.dtype == torch.uint8 and clips.ndim == 5
+        fits = fits and clips.shape[2:] == (3, self.image_size, self.image_size)
+        if not fits or not self.takes_length(clips.shape[1]):
+            raise ValueError(f"{self._wanted()}, got {clips.dtype} {tuple(clips.shape)}")
         pixels = normalise(clips.to(self.device)).to(self.model.dtype)
         tokens = self.model(pixels, skip_predictor=True).last_hidden_state
         return tokens.float().mean(dim=1).cpu()
+
+    def takes_length(self, n_frames):
+        """Tell whether clips of so many frames are like those that the model was made for."""
+        config = self.model.config
+        return 0 < n_frames <= config.frames_per_clip and n_frames % config.tubelet_size == 0
+
+    def _wanted(self):
+        size, config = self.image_size, self.model.config
+        return (
+            f"clips must be uint8 (B, T, 3, {size}, {size}), "
+            f"T a multiple of {config.tubelet_size} up to {config.frames_per_clip}"
+        )
+
+    def why_not_finite(self):
+        """One sentence for embeddings with NaN or infinity."""
+        said = "the encoder gave NaN or infinity"
+        if self.model.dtype != torch.float32:
+            return f"{said}; load it with dtype=torch.float32 (extract: --dtype float32)"
+        if all(tensor.isfinite().all() for tensor in self.model.state_dict().values()):
+            return f"{said}, too large a number even for float32: take another encoder"
+        return f"{said}, which stand in its weights: download or save it again"
 
 
 def load_encoder(name="embedded", *, device=None, dtype=None):
@@ -80,11 +125,7 @@ def load_encoder(name="embedded", *, device=None, dtype=None):
         dtype = torch.float32 if name == "embedded" else pick_encoder_dtype(device)
     folder = EMBEDDED if name == "embedded" else Path(name).expanduser()
     if name == "embedded" or (name and folder.is_dir()):
-        for file in ("config.json", "model.safetensors"):
-            if not any(folder.glob(file.replace(".", "*."))):
-                raise FileNotFoundError(
-                    f"{folder} holds no {file}; save the model there with save_pretrained"
-                )
+        _check_folder(folder)
         model = _from_pretrained(folder, dtype, local_files_only=True)
     elif HUB_ID.fullmatch(name):
         model = _from_hub(name, dtype)
@@ -136,16 +177,31 @@ def _centre_crop(frames, size):
     return frames[..., top : top + size, left : left + size]
 
 
+def _check_folder(folder):
+    """Raise unless it holds weights and a config.json of V-JEPA 2."""
+    for file in ("config.json", "model.safetensors"):
+        if not any(folder.glob(file.replace(".", "*."))):
+            raise FileNotFoundError(f"{folder} holds no {file}; save the model there with save_pretrained")
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    except (ValueError, AttributeError, RecursionError) as error:  # no JSON, no object, or without end
+        raise ValueError(f"{folder}/config.json is damaged: download or save the model again") from error
+    if kind != VJEPA2Model.config_class.model_type:
+        raise ValueError(f"{folder} is not a V-JEPA 2 checkpoint: its config.json says {kind!r}")
+
+
 def _from_hub(name, dtype):
     """From the local cache if it is there, else from the hub, asking once whether it answers."""
     repo, _, revision = name.partition("@")
     revision = revision or None
     try:
         return _from_pretrained(repo, dtype, revision=revision, local_files_only=True)
-    except OSError:
+    except (OSError, HFValidationError):
         pass  # not in the cache
     try:
         HfApi().model_info(repo, revision=revision, timeout=10)
+    except HFValidationError as error:
+        raise ValueError(f"unknown encoder {name!r}: {_USE}") from error
     except (RepositoryNotFoundError, RevisionNotFoundError, GatedRepoError) as error:
         raise ValueError(f"the hub has no public model {name!r}: {_USE}") from error
     except Exception as error:
@@ -166,6 +222,11 @@ def _from_pretrained(source, dtype, **options):
         )
     except SafetensorError as error:
         raise ValueError(f"{source} holds damaged weights ({error}): download or save it again") from error
+    except HFValidationError:
+        raise
+    except _MISFITS as error:
+        message = f"{source}: its weights do not fit its config.json: download or save it again"
+        raise ValueError(message) from error
     finally:
         transformers.logging.set_verbosity(verbosity)
     if report["missing_keys"] or report.get("mismatched_keys"):

@@ -28,9 +28,17 @@ def load_image_encoder(name="vit_tiny_patch16_224", *, pretrained, seed, image_s
         ), "random weights"
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def encode_images(model, frames, *, clip_frames=16, stride=4, batch_size=50):
-    """uint8 (n_frames, 3, H, W) → float32 CPU (n_clips, D): features of frames, mean over each clip."""
+    """uint8 (n_frames, 3, H, W) → float32 CPU (n_clips, D): features of frames, mean over each clip.
+
+    Raises `ValueError` for frames of another kind or fewer than `clip_frames`.
+    """
+    if frames.dtype != torch.uint8 or frames.ndim != 4 or frames.shape[1] != 3 or len(frames) < clip_frames:
+        raise ValueError(
+            f"frames must be uint8 (n_frames, 3, H, W), at least {clip_frames}, "
+            f"got {frames.dtype} {tuple(frames.shape)}"
+        )
     device, config = next(model.parameters()).device, resolve_model_data_config(model)
     mean, std = (torch.tensor(config[key], device=device).view(3, 1, 1) for key in ("mean", "std"))
     features = []

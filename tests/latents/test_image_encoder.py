@@ -1,5 +1,6 @@
 """timm's ViT, frame by frame."""
 
+import pytest
 import timm
 import torch
 
@@ -40,3 +41,21 @@ def test_without_a_hub_random_weights_are_used_and_said(monkeypatch, capsys):
     _, origin = load_image_encoder(pretrained=True, seed=0, **SMALL)
     assert origin == "random weights"
     assert "no pretrained weights" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [torch.zeros(20, 3, 32, 32), torch.zeros(20, 32, 32, 3).byte(), torch.zeros(15, 3, 32, 32).byte()],
+)
+def test_frames_of_another_kind_are_refused(frames):
+    model, _ = load_image_encoder(pretrained=False, seed=0, **SMALL)
+    with pytest.raises(ValueError, match=r"frames must be uint8 \(n_frames, 3, H, W\), at least 16, got "):
+        encode_images(model, frames)
+
+
+def test_features_can_go_into_training():
+    model, _ = load_image_encoder(pretrained=False, seed=0, **SMALL)
+    z = encode_images(model, torch.zeros(20, 3, 32, 32, dtype=torch.uint8))
+    layer = torch.nn.Linear(z.shape[1], 1)
+    layer(z).sum().backward()
+    torch.testing.assert_close(layer.weight.grad[0], torch.tensor(z.tolist()).sum(dim=0))
