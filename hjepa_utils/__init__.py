@@ -62,12 +62,13 @@ from .experiment.intervals import (
 )
 from .experiment.probing import StateProbe, frame_pca, probe_scores, ridge_probe
 from .experiment.training import energy_weight, fit, fit_arm, fit_seeds, rollout_loss
+from .latents.files import load_latents
 from .latents.names import PAPER_ENCODER
 from .latents.video import find_videos, preview_video, read_video, stream_video, write_video
 from .latents.windows import (
+    Clips,
     LatentWindows,
     Standardiser,
-    load_latents,
     make_windows,
     split_by_video,
     split_by_window,
@@ -89,9 +90,11 @@ from .systems.hjepa.paper import PUBLISHED, paper_arms
 if TYPE_CHECKING:
     from .latents.clips import encode_video, encode_videos, simulate_latents
     from .latents.encoder import Encoder, load_encoder, random_encoder, resize_frames
+    from .latents.folder import encode_folder
     from .latents.image_encoder import encode_images, load_image_encoder
 
 _FETCHED = {
+    "encode_folder": "latents.folder",
     "encode_images": "latents.image_encoder",
     "encode_video": "latents.clips",
     "encode_videos": "latents.clips",
@@ -121,6 +124,7 @@ __all__ = [
     "PUBLISHED",
     "ArtifactError",
     "BaselineMLP",
+    "Clips",
     "DrivenDynamics",
     "Encoder",
     "Experiment",
@@ -155,6 +159,7 @@ __all__ = [
     "convergence_order",
     "driven_rollout",
     "effect",
+    "encode_folder",
     "encode_images",
     "encode_video",
     "encode_videos",

@@ -1,11 +1,41 @@
-"""From the latents of notebook 02 to standardised windows for training and test (§4.2)."""
+"""Where clips lie in a video, and from latents to standardised windows for training and test (§4.2)."""
 
+import operator
 import warnings
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Where clips lie in a video: clip k holds the frames from `stride * k` on, `frames` of them."""
+
+    frames: int = 16
+    stride: int = 4
+
+    def count(self, n_frames):
+        """Clips in a video of so many frames."""
+        return max((n_frames - self.frames) // self.stride + 1, 0)
+
+    def frames_for(self, n_clips):
+        """Frames a video needs for so many clips."""
+        return self.frames + self.stride * (n_clips - 1)
+
+    def middles(self, states):
+        """The states in the middle of every clip, a view: (…, n_frames, N, 4) → (…, n_clips, N, 4)."""
+        n_clips = self.count(states.shape[-3])
+        first = self.frames // 2
+        return states[..., first : first + self.stride * n_clips : self.stride, :, :]
+
+    def seconds(self, fps):
+        """From one clip, and so from one embedding, to the next."""
+        return self.stride / fps
+
+    def spaced(self, seconds, fps):
+        """The same clips with the stride that comes nearest to so many seconds, at least a frame."""
+        return replace(self, stride=max(round(seconds * fps), 1))
 
 
 def make_windows(latents, length=16):
@@ -13,17 +43,22 @@ def make_windows(latents, length=16):
 
     Raises `ValueError` if there are fewer clips than that.
     """
-    n_clips = latents.shape[-2]
+    n_clips, length = latents.shape[-2], operator.index(length)
+    if length < 1:
+        raise ValueError(f"a window needs at least one embedding, got length {length}")
     if n_clips < length:
         raise ValueError(
             f"a window needs {length} embeddings and there are {n_clips}: use videos of at least "
-            f"{16 + 4 * (length - 1)} frames (clips of 16, stride 4)"
+            f"{Clips().frames_for(length)} frames (clips of 16, stride 4)"
         )
     return latents.unfold(-2, length, 1).transpose(-1, -2)
 
 
 def split_by_video(n_videos, train_fraction=0.8, *, seed):
-    """Two disjoint sorted index tensors, training and test videos; both hold at least one."""
+    """Two disjoint sorted index tensors, training and test videos; both hold at least one.
+
+    `seed` is any whole number, Python's or NumPy's.
+    """
     return _split(n_videos, train_fraction, seed, "videos")
 
 
@@ -39,28 +74,19 @@ def split_by_window(n_windows, train_fraction=0.8, *, seed):
 def _split(n, train_fraction, seed, what):
     if not 0 < train_fraction < 1:
         raise ValueError(f"train_fraction must lie between 0 and 1, got {train_fraction}")
+    n = operator.index(n)
     if n < 2:
         raise ValueError(f"{n} {what} cannot be split into training and test: at least 2 are needed")
     n_train = min(max(round(n * train_fraction), 1), n - 1)
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(operator.index(seed) % 2**64)  # the range it takes
+    order = torch.randperm(n, generator=generator)
     return order[:n_train].sort().values, order[n_train:].sort().values
 
 
-def load_latents(folder):
-    """All videos' embeddings under a folder of notebook 02: {name: float32 (n_clips, D)}, by name.
-
-    Raises `ValueError` naming video and clip for NaN or infinity.
-    """
-    latents = {path.stem: load_file(path)["latents"] for path in sorted(Path(folder).glob("*.safetensors"))}
-    if not latents:
-        raise FileNotFoundError(f"no latents in {folder}: run notebook 02_extract_vjepa_latents first")
-    for name, clips in latents.items():
-        if not clips.isfinite().all():
-            clip = (~clips.isfinite().all(dim=1)).nonzero()[0].item()
-            raise ValueError(
-                f"the latents of {name} hold NaN or infinity at clip {clip}: encode that video again"
-            )
-    return latents
+def first_not_finite(clips):
+    """The first clip with NaN or infinity, or None."""
+    bad = ~clips.isfinite().all(dim=1)
+    return bad.nonzero()[0].item() if bad.any() else None
 
 
 class Standardiser(NamedTuple):
@@ -88,8 +114,28 @@ class Standardiser(NamedTuple):
         return z * self.scale + self.mean
 
 
+def _check(latents):
+    """`ValueError` unless all are finite floats (n_clips, D) of one D."""
+    if not latents:
+        raise ValueError("there are no latents: encode at least two videos")
+    first, of_first = next(iter(latents.items()))
+    for name, clips in latents.items():
+        if clips.ndim != 2 or not clips.is_floating_point():
+            raise ValueError(
+                f"the latents of {name} must be float (n_clips, D), got {clips.dtype} {tuple(clips.shape)}"
+            )
+        if clips.shape[1] != of_first.shape[1]:
+            raise ValueError(
+                f"the latents of {name} have width {clips.shape[1]}, those of {first} {of_first.shape[1]}: "
+                "encode all videos with one encoder"
+            )
+        if (clip := first_not_finite(clips)) is not None:
+            raise ValueError(f"the latents of {name} hold NaN or infinity at clip {clip}")
+
+
 class LatentWindows(NamedTuple):
-    """What training and evaluation need: windows (n, length, D) and the video of each."""
+    """What training and evaluation need: windows (n, length, D) and the video of each, its place in
+    the latents they were made from."""
 
     train: torch.Tensor
     test: torch.Tensor
@@ -102,29 +148,31 @@ class LatentWindows(NamedTuple):
         """Split, standardise and cut the latents of `load_latents`.
 
         `scaling="raw"` and `split="window"` are the published notebook's choices. Videos with fewer
-        than `length` embeddings are left out with a warning. Raises `ValueError` for another choice
-        and if no window is left.
+        than `length` embeddings are left out with a warning; `train_videos` and `test_videos` count
+        all videos of `latents`, these too. Raises `ValueError` for another choice, for latents of two
+        widths or with NaN or infinity, and if no window is left.
         """
         if scaling not in ("standardised", "raw") or split not in ("video", "window"):
             raise ValueError(
                 f'scaling "standardised" or "raw", split "video" or "window"; got {scaling!r}, {split!r}'
             )
-        clips = [c for c in latents.values() if len(c) >= length]
+        _check(latents)
+        clips = {k: c for k, c in enumerate(latents.values()) if len(c) >= length}
         if not clips:
             raise ValueError(
                 f"no video has {length} embeddings, the longest has {max(map(len, latents.values()))}: "
-                f"use videos of at least {16 + 4 * (length - 1)} frames"
+                f"use videos of at least {Clips().frames_for(length)} frames"
             )
         if len(clips) < len(latents):
             left_out = len(latents) - len(clips)
             warnings.warn(f"{left_out} videos have fewer than {length} embeddings: left out", stacklevel=2)
-        windows = [make_windows(c, length) for c in clips]
-        video = torch.cat([torch.full((len(w),), k) for k, w in enumerate(windows)])
-        windows = torch.cat(windows)
+        windows = {k: make_windows(c, length) for k, c in clips.items()}
+        video = torch.cat([torch.full((len(w),), k) for k, w in windows.items()])
+        windows = torch.cat(list(windows.values()))
         if split == "video":
-            train_videos, _ = split_by_video(len(clips), seed=seed)
+            train_videos = torch.tensor(list(clips))[split_by_video(len(clips), seed=seed)[0]]
             in_train = torch.isin(video, train_videos)
-            seen = torch.cat([clips[k] for k in train_videos])
+            seen = torch.cat([clips[k] for k in train_videos.tolist()])
         else:
             in_train = torch.zeros(len(windows), dtype=torch.bool)
             in_train[split_by_window(len(windows), seed=seed)[0]] = True

@@ -21,14 +21,14 @@ class ArtifactError(ValueError):
     """An artifact is missing, stale, truncated or foreign; the message names the notebook to run."""
 
 
-def write_atomically(path, write):
+def write_atomically(path, write, elsewhere=ELSEWHERE):
     """Call `write(temporary_path)`, then move the file to `path`, so it is never half-written.
 
     `~` is the home folder. Whatever fails, nothing unfinished stays behind; a failure to write is
     an `OSError` of one sentence.
     """
     path = Path(path).expanduser()
-    with explain_write_error(path.parent):
+    with explain_write_error(path.parent, elsewhere):
         descriptor, unfinished = tempfile.mkstemp(prefix=".unfinished-", suffix=path.suffix, dir=path.parent)
         try:
             with suppress(OSError):  # some mounted disks know no modes

@@ -1,5 +1,6 @@
 """V-JEPA 2 in and out: loading, clips, framing and bad input, on tiny random weights."""
 
+import json
 import shutil
 import socket
 import subprocess
@@ -30,7 +31,7 @@ from hjepa_utils.latents.video import find_videos
 
 TINY = {"crop_size": 32, "hidden_size": 48, "num_attention_heads": 2, "num_hidden_layers": 2}
 TINY |= {"pred_hidden_size": 24, "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1}
-TINY |= {"num_pooler_layers": 1, "frames_per_clip": 16}
+TINY |= {"num_pooler_layers": 1, "frames_per_clip": 48}
 
 
 @pytest.fixture(scope="module")
@@ -308,7 +309,20 @@ def test_nan_names_the_video_and_the_clip(tmp_path):
     assert "bright.mp4, clip 3: " in str(outcomes[1])
 
 
-@pytest.mark.parametrize("name", ["vjepa", "no/such/folder", "", "a b/c", "https://huggingface.co/x/y"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vjepa",
+        "no/such/folder",
+        "",
+        "a b/c",
+        "https://huggingface.co/x/y",
+        "../x",
+        "./x",
+        "a--b/c",
+        "a/" + 99 * "b",
+    ],
+)
 def test_an_unknown_encoder_is_refused(name):
     with pytest.raises(ValueError, match=r"unknown encoder .*use \"embedded\", a hub id such as"):
         load_encoder(name)
@@ -365,3 +379,115 @@ def test_videos_of_a_folder_are_found_by_name(tmp_path):
     (tmp_path / "a.mov").touch()
     with pytest.raises(ValueError, match=r"a\.mov and a\.webm would become the same a\.safetensors"):
         find_videos(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "clips",
+    [
+        torch.zeros(1, 16, 3, 32, 32, dtype=torch.uint8),
+        torch.zeros(1, 16, 3, 64, 128, dtype=torch.uint8),
+        torch.zeros(1, 16, 3, 64, 64),
+        torch.zeros(1, 16, 64, 64, 3, dtype=torch.uint8),
+        torch.zeros(16, 3, 64, 64, dtype=torch.uint8),
+        *(torch.zeros(1, n, 3, 64, 64, dtype=torch.uint8) for n in (0, 1, 3, 18, 32)),
+        np.zeros((1, 16, 3, 64, 64), np.uint8),
+        None,
+    ],
+)
+def test_clips_that_the_encoder_was_not_made_for_are_refused(clips):
+    with pytest.raises(
+        ValueError, match=r"clips must be uint8 \(B, T, 3, 64, 64\), .*up to 16, got "
+    ) as refused:
+        load_encoder().embed(clips)
+    got = str(refused.value).split("got ")[1]
+    assert got == (
+        f"{clips.dtype} {tuple(clips.shape)}" if isinstance(clips, torch.Tensor) else type(clips).__name__
+    )
+
+
+@pytest.mark.parametrize("n_frames", [2, 8, 16])
+def test_clips_up_to_the_length_of_training_are_taken(n_frames):
+    assert load_encoder().embed(torch.zeros(3, n_frames, 3, 64, 64, dtype=torch.uint8)).shape == (3, 192)
+
+
+def test_embeddings_can_go_into_training(tiny):
+    """Gradients of a linear map of them are those of the same numbers made otherwise."""
+    for z in (tiny.embed(noise(16)[None]), encode_video(tiny, noise(40))):
+        layer = torch.nn.Linear(48, 1)
+        layer(z).sum().backward()
+        torch.testing.assert_close(layer.weight.grad[0], torch.tensor(z.tolist()).sum(dim=0))
+
+
+def test_numpy_frames_and_integers_are_like_any_other(tiny):
+    assert torch.equal(encode_video(tiny, noise(20).numpy()), encode_video(tiny, noise(20)))
+    options = {"clip_frames": np.int64(16), "stride": np.int32(8), "batch_size": np.int64(3)}
+    plain = {name: int(value) for name, value in options.items()}
+    assert torch.equal(encode_video(tiny, noise(40), **options), encode_video(tiny, noise(40), **plain))
+
+
+@pytest.mark.parametrize("video", [None, [1, 2], [np.zeros((3, 32, 32), np.uint8)] * 16, 3, b"a.mp4"])
+def test_what_is_no_video_is_named_by_its_type_and_the_others_go_on(tiny, video):
+    with pytest.raises(TypeError, match=f"a video must be a path or uint8 .*, got {type(video).__name__}"):
+        encode_video(tiny, video)
+    first, second, third = encode_videos(tiny, [noise(16), video, noise(20)])
+    assert torch.is_tensor(first[1]) and torch.is_tensor(third[1])
+    assert isinstance(second[1], TypeError) and second[0] is video
+
+
+def test_an_open_decoder_is_named_by_its_type(tiny, tmp_path):
+    from torchcodec.decoders import VideoDecoder
+
+    write_video(tmp_path / "clip.mp4", noise(16).permute(0, 2, 3, 1))
+    with pytest.raises(TypeError, match="got VideoDecoder"):
+        encode_video(tiny, VideoDecoder(str(tmp_path / "clip.mp4")))
+
+
+@pytest.mark.parametrize(
+    "videos", ["src.mp4", encoder_module.EMBEDDED / "src.mp4", noise(16), noise(16).numpy()]
+)
+def test_one_video_in_place_of_several_is_refused_at_once(tiny, videos):
+    with pytest.raises(TypeError, match=f"a list of videos, got one {type(videos).__name__}"):
+        encode_videos(tiny, videos)
+
+
+def test_a_stride_in_seconds_is_that_of_the_frame_rate(tiny, tmp_path):
+    for fps, stride in ((15, 3), (50, 10)):
+        write_video(tmp_path / "clip.mp4", noise(60).permute(0, 2, 3, 1), fps=fps)
+        by_seconds = encode_video(tiny, tmp_path / "clip.mp4", stride_seconds=0.2)
+        assert torch.equal(by_seconds, encode_video(tiny, noise(60), stride=stride))
+    with pytest.raises(ValueError, match="frames by themselves have no rate, give stride"):
+        encode_video(tiny, noise(60), stride_seconds=0.2)
+
+
+def test_what_to_do_about_nan_depends_on_the_weights_and_their_format(tiny):
+    model = VJEPA2Model(VJEPA2Config(**TINY)).eval()
+    half = Encoder("half", VJEPA2Model(VJEPA2Config(**TINY)).to(torch.float16))
+    assert "load it with dtype=torch.float32" in half.why_not_finite()
+    assert "take another encoder" in Encoder("overflowing", model).why_not_finite()
+    next(model.parameters()).data[0] = torch.nan
+    with pytest.raises(
+        ValueError, match="NaN or infinity, which stand in its weights: download or save it again"
+    ):
+        encode_video(Encoder("damaged", model), noise(16))
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ("[1]", "config.json is damaged"),
+        ("{", "config.json is damaged"),
+        ("[" * 100_000, "config.json is damaged"),
+        ('{"model_type": "vit"}', "is not a V-JEPA 2 checkpoint: its config.json says 'vit'"),
+        ({"hidden_size": 24}, "its weights do not fit its config.json"),
+        ({"hidden_size": "wide"}, "its weights do not fit its config.json"),
+        ({"num_attention_heads": 0}, "its weights do not fit its config.json"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_told_in_one_sentence(checkpoint, tmp_path, config, words):
+    shutil.copytree(checkpoint, tmp_path, dirs_exist_ok=True)
+    if isinstance(config, dict):
+        config = json.dumps(json.loads((tmp_path / "config.json").read_text()) | config)
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(ValueError, match=words) as refused:
+        load_encoder(tmp_path)
+    assert str(tmp_path) in str(refused.value) and "\n" not in str(refused.value)

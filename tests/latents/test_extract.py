@@ -15,8 +15,10 @@ from helpers import ROOT, no_file_above
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from hjepa_utils import encode_video, load_encoder, load_latents, write_video
-from hjepa_utils.latents.extract import main, write_latents
+import hjepa_utils.latents.extract as extract_module
+from hjepa_utils import Encoder, encode_video, load_encoder, load_latents, write_video
+from hjepa_utils.latents.encoder import EMBEDDED
+from hjepa_utils.latents.extract import main
 
 LENGTHS = {"a": 40, "b": 150, "c": 16, "d": 83}  # frames
 
@@ -127,7 +129,6 @@ def test_a_broken_video_is_told_with_its_reason_and_its_old_latents_go(folder, c
     (folder / "videos" / "b.mp4").write_bytes((folder / "videos" / "b.mp4").read_bytes()[:9000])
     (folder / "videos" / "e.mkv").write_text("no video")
     write_video(folder / "videos" / "f.mp4", noise(9))
-    (folder / "videos" / "g.mp4").mkdir()
     for _ in range(2):
         assert extract(folder) == 1
         told = capsys.readouterr()
@@ -181,20 +182,17 @@ def test_folders_that_are_not_there_or_cannot_be_written_are_named(folder, capsy
     assert f"error: cannot write to {folder / 'file'}" in capsys.readouterr().err
 
 
-def test_a_video_that_vanishes_is_told_and_leaves_no_file(tmp_path):
-    blocks, video = [torch.zeros(2, 4)], tmp_path / "gone.mp4"
-    error = write_latents(tmp_path / "gone.safetensors", blocks, 4, {}, video)
-    assert isinstance(error, FileNotFoundError) and "gone.mp4" in str(error)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_after_a_full_disk_a_rerun_finishes(finished, folder, capsys):
+def test_on_a_full_disk_the_others_are_told_nothing_stays_behind_and_a_rerun_finishes(
+    finished, folder, capsys
+):
     shutil.rmtree(folder / "out")
     with no_file_above(15_000):  # b has 27 kB of latents
         assert extract(folder) == 1
-    told = capsys.readouterr().err
-    assert f"error: cannot write to {folder / 'out'} (File too large): free some space" in told
-    assert not (folder / "out" / "b.safetensors").exists()
+    told = capsys.readouterr()
+    assert told.out.strip() == "3 encoded, 1 failed, by 1 process"
+    assert f"b.mp4: cannot write to {folder / 'out'} (" in told.err and "File too large" in told.err
+    assert "free some space, or name a folder that can be written" in told.err
+    assert contents(folder).keys() == {"a.safetensors", "c.safetensors", "d.safetensors"}
     assert extract(folder) == 0
     assert contents(folder) == contents(finished)
 
@@ -205,6 +203,131 @@ def test_several_processes_without_accelerate_are_told_what_to_install(folder, c
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert extract(folder) == 1
     assert "install it: pip install accelerate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"WORLD_SIZE": "abc"}, "WORLD_SIZE is 'abc', no number of processes: unset it, or use accelerate"),
+        ({"PMI_SIZE": "-1"}, "PMI_SIZE is '-1', no number of processes"),
+        (
+            {"WORLD_SIZE": "2"},
+            "WORLD_SIZE is '2' but no launcher set MASTER_ADDR: unset it",
+        ),
+        ({"PMI_SIZE": "2"}, "PMI_SIZE is '2' but no launcher set MASTER_ADDR"),
+        (
+            {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "x", "RANK": "0"},
+            "the 2 processes of WORLD_SIZE do not find each other",
+        ),
+    ],
+)
+def test_variables_that_no_launcher_set_are_told(folder, capsys, monkeypatch, variables, words):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert extract(folder) == 1
+    told = capsys.readouterr().err
+    assert words in told and "Traceback" not in told and told.count("\n") == 1
+
+
+def test_an_empty_variable_is_none(folder, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "")
+    assert extract(folder) == 0
+    assert "4 kept, by 1 process" in capsys.readouterr().out
+
+
+def test_a_process_says_that_it_waits_for_the_others(monkeypatch, capsys):
+    monkeypatch.setattr(extract_module, "SOON", 0.01)
+    with extract_module._saying_that_it_waits("WORLD_SIZE", 3):
+        time.sleep(1)
+    assert "waiting for 2 other processes of WORLD_SIZE=3" in capsys.readouterr().err
+
+
+def test_weights_that_do_not_fit_their_configuration_are_told(folder, capsys):
+    shutil.copytree(EMBEDDED, folder / "enc")
+    config = (folder / "enc" / "config.json").read_text()
+    for text, words in {
+        config.replace('"hidden_size": 192', '"hidden_size": 96'): "enc: its weights do not fit",
+        "[1, 2]": "enc/config.json is damaged: download or save the model again",
+    }.items():
+        (folder / "enc" / "config.json").write_text(text)
+        assert extract(folder, "--encoder", str(folder / "enc")) == 1
+        told = capsys.readouterr()
+        assert words in told.err and "Traceback" not in told.err
+        assert told.out.strip() == "1 failed, by 1 process"
+
+
+def test_without_ffmpeg_one_sentence_says_what_to_install(folder, capsys, monkeypatch):
+    whole = contents(folder)
+    monkeypatch.setattr("torchcodec.ffmpeg_major_version", None, raising=False)
+    assert extract(folder, "--stride", "8") == 1
+    told = capsys.readouterr().err
+    assert told.count("install the package ffmpeg") == 1 and "Traceback" not in told
+    assert contents(folder) == whole
+
+
+def test_an_error_in_one_batch_spares_the_other_videos(finished, folder, capsys, monkeypatch):
+    """A GPU out of memory, for instance: those encoded are kept, and a rerun does the others."""
+    shutil.rmtree(folder / "out")
+    embed, calls = Encoder.embed, []
+
+    def fail_once(self, clips):
+        calls.append(len(clips))
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate much")
+        return embed(self, clips)
+
+    monkeypatch.setattr(Encoder, "embed", fail_once)
+    assert extract(folder, "--batch-size", "17") == 1  # b: 34 clips; d: 17; a: 7; c: 1
+    told = capsys.readouterr()
+    assert told.out.strip() == "3 encoded, 1 failed, by 1 process"
+    assert "b.mp4: out of memory with 17 clips at once: use a smaller batch size" in told.err
+    assert extract(folder, "--batch-size", "17") == 0
+    assert {name: clips.shape for name, clips in load_latents(folder / "out").items()} == {
+        name: clips.shape for name, clips in load_latents(finished / "out").items()
+    }
+
+
+def test_ctrl_c_ends_in_one_line_and_the_same_command_goes_on(finished, folder, capsys, monkeypatch):
+    shutil.rmtree(folder / "out")
+    embed, calls = Encoder.embed, []
+
+    def interrupted(self, clips):
+        calls.append(len(clips))
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return embed(self, clips)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Encoder, "embed", interrupted)
+        assert extract(folder) == 130
+    told = capsys.readouterr().err
+    assert "the same command goes on" in told and "Traceback" not in told
+    whole = contents(finished)
+    assert 0 < len(contents(folder)) < 4 and contents(folder).items() <= whole.items()
+    assert extract(folder) == 0
+    assert contents(folder) == whole
+
+
+def test_frame_rates_that_differ_are_told_once_and_seconds_put_them_right(tmp_path, capsys):
+    (tmp_path / "videos").mkdir()
+    for rate in (15, 30, 60):
+        write_video(tmp_path / "videos" / f"v{rate}.mp4", noise(4 * rate), fps=rate)
+    assert extract(tmp_path) == 0
+    told = capsys.readouterr().err
+    warned = [line for line in told.splitlines() if line.startswith("warning: ")]
+    assert warned == [
+        "warning: v15.mp4 has 15 frames/s, v60.mp4 60: embeddings are 0.27 and 0.07 s apart: "
+        "use stride_seconds (--stride-seconds)"
+    ]
+    assert extract(tmp_path, "--stride-seconds", str(4 / 15)) == 0
+    told = capsys.readouterr()
+    assert "warning" not in told.err and "3 encoded anew" in told.out
+    latents, encoder = load_latents(tmp_path / "out"), load_encoder()
+    for rate, stride in {15: 4, 30: 8, 60: 16}.items():
+        path = tmp_path / "videos" / f"v{rate}.mp4"
+        expected = encode_video(encoder, path, stride=stride)
+        torch.testing.assert_close(latents[f"v{rate}"], expected, rtol=1e-5, atol=1e-5)
+        assert manifest(tmp_path / "out" / f"v{rate}.safetensors")["fps"] == pytest.approx(rate, rel=1e-6)
 
 
 def launch(folder):
@@ -220,30 +343,27 @@ def workers(launcher):
     return [child for child in psutil.Process(launcher.pid).children() if "extract" in child.cmdline()]
 
 
-def open_files(process):
-    return [file.path for file in process.open_files()]
-
-
 def test_two_processes_of_which_one_is_killed_and_then_two_more_make_what_one_makes(finished, folder):
-    """Killed with kill -9 in the middle of a video whose latents are half written."""
+    """Killed with kill -9 while it encodes; whatever is there then is whole."""
     shutil.rmtree(folder / "out")
-    for name in ("long", "longer"):  # 146 clips each, a second or two
+    for name in ("long", "longer"):  # 146 clips each, the first of both
         write_video(folder / "videos" / f"{name}.mp4", noise(600))
-    first, unfinished = launch(folder), folder / "out" / ".unfinished-longer.safetensors"
-    while not unfinished.exists() and first.poll() is None:
+    first = launch(folder)
+    while not (folder / "out").is_dir() and first.poll() is None:
         time.sleep(0.05)
-    (victim,) = (worker for worker in workers(first) if str(unfinished) in open_files(worker))
-    victim.kill()
-    told, _ = first.communicate(timeout=60)
+    workers(first)[0].kill()
+    told, _ = first.communicate(timeout=120)
     assert first.returncode != 0, told
-    assert not (folder / "out" / "longer.safetensors").exists() and unfinished.exists()
+    if (folder / "out").is_dir() and list((folder / "out").glob("[!.]*")):
+        load_latents(folder / "out")
 
     (folder / "videos" / "broken.mp4").write_text("no video")
     second = launch(folder)
     told, _ = second.communicate(timeout=300)
     assert second.returncode == 1 and told.count("broken.mp4 is not a readable video") == 1, told
-    assert "6 encoded, 1 failed, by 2 processes" in told
+    assert "1 failed, by 2 processes" in told
     alone = folder / "alone"
     assert main([str(folder / "videos"), str(alone / "out")]) == 1
-    assert contents(folder) == contents(alone)
-    assert contents(folder).items() >= contents(finished).items()
+    whole = {name: content for name, content in contents(folder).items() if name[0] != "."}
+    assert whole == contents(alone)
+    assert whole.items() >= contents(finished).items()

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from hjepa_utils import LatentWindows, load_latents, make_windows, split_by_video, split_by_window
+from hjepa_utils import Clips, LatentWindows, load_latents, make_windows, split_by_video, split_by_window
 
 
 def videos(lengths, dim=6, seed=0):
@@ -186,3 +186,113 @@ def test_mapped_windows_are_those_of_mapped_latents():
     mapped = LatentWindows.from_latents({k: z @ matrix for k, z in latents.items()}, seed=0, scaling="raw")
     torch.testing.assert_close(windows.mapped(matrix).train, mapped.train)
     torch.testing.assert_close(windows.mapped(matrix).test, mapped.test)
+
+
+@pytest.mark.parametrize(
+    ("frames", "stride", "n_frames"), [(16, 4, 150), (16, 4, 15), (16, 37, 100), (2, 3, 9)]
+)
+def test_clips_lie_where_they_are_said_to(frames, stride, n_frames):
+    clips, starts = Clips(frames, stride), range(0, n_frames - frames + 1, stride)
+    assert clips.count(n_frames) == len(starts)
+    states = np.random.default_rng(0).normal(size=(3, n_frames, 2, 4))
+    expected = states[:, [start + frames // 2 for start in starts]]
+    np.testing.assert_array_equal(clips.middles(states), expected)
+    assert torch.equal(clips.middles(torch.from_numpy(states)), torch.from_numpy(expected))
+    np.testing.assert_array_equal(clips.middles(states[0]), expected[0])
+    if starts:
+        assert clips.count(clips.frames_for(len(starts))) == len(starts)
+        assert clips.count(clips.frames_for(len(starts)) - 1) == len(starts) - 1
+
+
+def test_clips_are_apart_in_seconds_as_they_are_in_frames():
+    assert Clips().seconds(30) == pytest.approx(4 / 30)
+    assert Clips().spaced(4 / 15, fps=60) == Clips(16, 16)
+    assert Clips().spaced(0.001, fps=30).stride == 1
+
+
+@pytest.mark.parametrize("split", [split_by_video, split_by_window])
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8])
+def test_numpy_integers_are_seeds_and_numbers_like_any_other(split, kind):
+    for ours, plain in zip(split(kind(9), seed=kind(3)), split(9, seed=3), strict=True):
+        assert torch.equal(ours, plain)
+    windows = LatentWindows.from_latents(FIFTY, seed=kind(3), length=kind(16))
+    assert torch.equal(windows.test, LatentWindows.from_latents(FIFTY, seed=3).test)
+
+
+@pytest.mark.parametrize("seed", [20261126133244, 2**63, 2**64 + 5, 2**200, -1])
+def test_any_whole_number_is_a_seed(seed):
+    train, test = split_by_video(50, seed=seed)
+    assert sorted([*train.tolist(), *test.tolist()]) == list(range(50))
+
+
+def test_the_videos_of_windows_are_counted_in_the_latents_given_short_ones_too():
+    latents = videos([34, 3, 20, 34, 15, 18])
+    with pytest.warns(UserWarning, match="2 videos have fewer"):
+        windows = LatentWindows.from_latents(latents, seed=0, scaling="raw")
+    names = list(latents)
+    for part, of_part in zip(windows[:2], windows[2:4], strict=True):
+        for window, video in zip(part, of_part, strict=True):
+            assert rows(window) <= rows(latents[names[video]])
+
+
+def test_latents_of_two_widths_are_refused():
+    mixed = {"a": torch.randn(20, 6), "b": torch.randn(20, 8)}
+    with pytest.raises(
+        ValueError, match="latents of b have width 8, those of a 6: encode all videos with one"
+    ):
+        LatentWindows.from_latents(mixed, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("latents", "words"),
+    [
+        ({}, "there are no latents"),
+        ({"a": torch.zeros(20, 6, dtype=torch.int64)}, r"must be float \(n_clips, D\), got torch.int64"),
+        ({"a": torch.zeros(20)}, r"must be float \(n_clips, D\), got torch.float32 \(20,\)"),
+        ({"a": torch.full((20, 6), torch.nan)}, "latents of a hold NaN or infinity at clip 0"),
+    ],
+)
+def test_latents_that_are_none_are_refused(latents, words):
+    with pytest.raises(ValueError, match=words):
+        LatentWindows.from_latents(latents, seed=0)
+
+
+def test_windows_of_no_length_are_refused():
+    with pytest.raises(ValueError, match="a window needs at least one embedding, got length 0"):
+        make_windows(torch.zeros(20, 4), 0)
+
+
+def test_files_that_begin_with_a_dot_are_passed_over(tmp_path):
+    save_file({"latents": torch.randn(20, 8)}, tmp_path / "a.safetensors")
+    (tmp_path / ".unfinished-b.safetensors").write_bytes(b"half")
+    assert list(load_latents(tmp_path)) == ["a"]
+
+
+def damaged(tmp_path):
+    save_file({"latents": torch.randn(20, 8)}, tmp_path / "whole")
+    return (tmp_path / "whole").read_bytes()[:-50]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (damaged, "is damaged"),
+        (lambda _: b"", "is damaged"),
+        (lambda _: b"some text that is long enough", "is damaged"),
+        ({"weights": torch.zeros(3, 8)}, r"holds \['weights'\], no latents"),
+        ({"latents": torch.zeros(3, 6)}, r"has width 6, a.safetensors 8"),
+        ({"latents": torch.zeros(0, 8)}, r"float32 \(0, 8\); latents are float32 \(n_clips, D\)"),
+        ({"latents": torch.zeros(3, 8, dtype=torch.int64)}, "torch.int64"),
+        ({"latents": torch.zeros(3, 8, dtype=torch.float64)}, "torch.float64"),
+        ({"latents": torch.zeros(8)}, r"torch.float32 \(8,\)"),
+    ],
+)
+def test_a_file_that_holds_something_else_is_named(tmp_path, content, words):
+    save_file({"latents": torch.randn(20, 8)}, tmp_path / "a.safetensors")
+    if callable(content):
+        (tmp_path / "b.safetensors").write_bytes(content(tmp_path))
+    else:
+        save_file(content, tmp_path / "b.safetensors")
+    with pytest.raises(ValueError, match=words) as refused:
+        load_latents(tmp_path)
+    assert str(tmp_path / "b.safetensors") in str(refused.value)

@@ -1,0 +1,196 @@
+"""A folder of videos becomes a folder of latents: what is right is kept, the rest encoded in batches."""
+
+import platform
+import warnings
+from collections import Counter
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from ..runs.files import explain_write_error, file_hash
+from .clips import encode_videos
+from .files import read_manifest, save_latents
+from .video import check_ffmpeg, frame_rate
+from .windows import Clips
+
+_PACKAGES = ("torch", "torchcodec", "transformers")
+
+
+def encode_folder(
+    encoder,
+    videos,
+    folder,
+    *,
+    clip_frames=16,
+    stride=4,
+    stride_seconds=None,
+    framing="whole",
+    batch_size=None,
+    share=(0, 1),
+):
+    """Latents of many videos, each in `folder/<stem>.safetensors` with a manifest (see `load_latents`).
+
+    Kept is a file that is whole and was made from the same video with the same weights and settings;
+    the others are encoded, in batches that go across videos, and appear when they are complete. So
+    the same call goes on after a kill. `videos` are paths, the options those of `encode_video`.
+    `share=(k, n)` takes every n-th video only, from the k-th on, the largest first: for n processes.
+
+    Returns two dicts by the videos' names: what became of those with latents, "kept", "encoded" or
+    "encoded anew" (the old file was damaged or stale), and why the others have none. Warns, for the
+    share that begins with 0, of frame rates that differ and of files in `folder` without a video.
+    Raises `ValueError` for options out of range, for two videos of one stem, and, before anything is
+    written, for a file in the way that this function did not make; `RuntimeError` without FFmpeg.
+    """
+    videos, folder = _checked(videos), Path(folder).expanduser()
+    check_ffmpeg()
+    settings = {"clip_frames": clip_frames, "framing": framing}
+    settings |= {"stride": stride} if stride_seconds is None else {"stride_seconds": stride_seconds}
+    todo, hashes = [], {}
+    latents = encode_videos(encoder, _hashed(todo, hashes), batch_size=batch_size, **settings)
+    with explain_write_error(folder, "name a folder that can be written"):
+        folder.mkdir(parents=True, exist_ok=True)
+    manifest = {"recipe": _recipe(encoder, settings), "made_with": _made_with(encoder, batch_size)}
+    targets = {video: folder / f"{video.stem}.safetensors" for video in videos}
+    index, count = share
+    mine = sorted(videos, key=_size, reverse=True)[index::count]
+    done = {video.name: _to_do(targets[video], manifest, video) for video in mine}
+    todo += [video for video in mine if done[video.name] != "kept"]
+    if index == 0:
+        _warn_of_rates(videos, Clips(clip_frames, stride), stride_seconds)
+        _warn_of_others(folder, targets.values())
+    bar = tqdm(
+        total=len(mine), initial=len(mine) - len(todo), desc=folder.name, unit="video", disable=index > 0
+    )
+    with bar:
+        failed = _save_all(latents, todo, hashes, targets, manifest, bar)
+    return {name: fate for name, fate in done.items() if name not in failed}, failed
+
+
+def _save_all(latents, todo, hashes, targets, manifest, bar):
+    """Write what comes, in the order of `todo`; {name: why not} of the videos that have no latents."""
+    failed, left = {}, list(todo)
+    try:
+        for video, outcome in latents:
+            try:
+                save_latents(targets[video], outcome, manifest | _facts(video, outcome, hashes[video]))
+            except (ValueError, TypeError, OSError, RuntimeError) as error:
+                failed[video.name] = _first_line(error)
+                _remove_stale(targets[video], manifest, video)
+            left.remove(video)
+            bar.set_postfix(failed=len(failed), refresh=False)
+            bar.update()
+    except RuntimeError as error:  # of the batches themselves, on a GPU without memory for one
+        failed |= {video.name: _first_line(error) for video in left}
+    return failed
+
+
+def _hashed(videos, hashes):
+    """Yield the same videos; their hashes are taken just before each is read."""
+    for video in videos:
+        hashes[video] = _hash(video)
+        yield video
+
+
+def _checked(videos):
+    """Paths, of which no two would become the same file."""
+    if isinstance(videos, str | Path):
+        raise TypeError(f"videos must be a list of paths, got {str(videos)!r}: find_videos lists a folder")
+    videos = [Path(video).expanduser() for video in videos]
+    for stem, n_videos in Counter(video.stem for video in videos).items():
+        if n_videos > 1:
+            names = " and ".join(str(video) for video in videos if video.stem == stem)
+            raise ValueError(f"{names} would become the same {stem}.safetensors: rename all but one")
+    return videos
+
+
+def _to_do(path, manifest, video):
+    """Tell whether the file is to be "kept", because encoding the video would give it: else "encoded"…"""
+    found = read_manifest(path)
+    if found is None:
+        return "encoded anew" if path.exists() else "encoded"
+    same = found.get("recipe") == manifest["recipe"] and found.get("video_sha256") == _hash(video)
+    return "kept" if same else "encoded anew"
+
+
+def _remove_stale(path, manifest, video):
+    """Remove latents of ours that are not those of the video, unless another run has put that right."""
+    with suppress(ValueError, OSError):
+        if _to_do(path, manifest, video) == "encoded anew":
+            path.unlink()
+
+
+def _facts(video, latents, digest):
+    """What the manifest says of the video. Raises the exception in place of the latents, if it is one."""
+    if isinstance(latents, Exception):
+        raise latents
+    if _hash(video) != digest:
+        raise ValueError(f"{video.name} changed while it was read: run again")
+    return {
+        "video": video.name,
+        "video_sha256": digest,
+        "video_bytes": video.stat().st_size,
+        "fps": frame_rate(video),
+    }
+
+
+def _recipe(encoder, settings):
+    """What the latents depend on, beside the video."""
+    dtype = str(encoder.model.dtype).removeprefix("torch.")
+    of_encoder = {"weights_sha256": encoder.weights_hash(), "image_size": encoder.image_size, "dtype": dtype}
+    return of_encoder | settings | {"compiled": encoder.is_compiled}
+
+
+def _made_with(encoder, batch_size):
+    """What may change their last bits, and a name."""
+    name = Path(encoder.name).name if Path(encoder.name).is_dir() else encoder.name  # no path of a machine
+    device = torch.cuda.get_device_name(encoder.device) if encoder.device.type == "cuda" else "CPU"
+    versions = {"python": platform.python_version()} | {package: version(package) for package in _PACKAGES}
+    return {"encoder": name, "batch_size": batch_size, "device": device, "versions": versions}
+
+
+def _warn_of_rates(videos, clips, stride_seconds):
+    """One warning if the embeddings of two videos are not equally far apart in time."""
+    rates, apart = {}, {}
+    for video in videos:
+        with suppress(ValueError, OSError):  # told when it is read
+            if (rate := frame_rate(video)) > 0:
+                rates[video] = rate
+                apart[video] = (clips.spaced(stride_seconds, rate) if stride_seconds else clips).seconds(rate)
+    if not apart:
+        return
+    slow, fast = max(apart, key=apart.get), min(apart, key=apart.get)
+    if apart[slow] > 1.01 * apart[fast]:
+        of_rates = f"{slow.name} has {rates[slow]:.4g} frames/s, {fast.name} {rates[fast]:.4g}"
+        advice = "take a multiple of their frames' intervals" if stride_seconds else "use stride_seconds"
+        message = f"{of_rates}: embeddings are {apart[slow]:.2f} and {apart[fast]:.2f} s apart: {advice}"
+        warnings.warn(f"{message} (--stride-seconds)", stacklevel=3)
+
+
+def _warn_of_others(folder, targets):
+    """One warning for latents in the folder whose video is not among those given."""
+    names = {target.name for target in targets}
+    found = folder.glob("*.safetensors")
+    others = sorted(path.name for path in found if path.name not in names and path.name[0] != ".")
+    if others:
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        message = f"{', '.join(others[:3])}{more} in {folder}: no such video is among those given"
+        warnings.warn(f"{message}; move away what is not wanted", stacklevel=3)
+
+
+def _size(video):
+    return video.stat().st_size if video.is_file() else 0
+
+
+def _hash(video):
+    """SHA-256, or None for what cannot be read: encoding it will say why."""
+    try:
+        return file_hash(video)
+    except OSError:
+        return None
+
+
+def _first_line(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
