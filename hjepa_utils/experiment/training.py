@@ -15,8 +15,10 @@ from ..runs.checkpoints import resumable
 from ..runs.fingerprint import hash_code, hash_sources, hash_tensors
 from .ensemble import can_stack, clip_each, stack
 from .evaluation import rollout_errors
+from .updates import Updates
 
 _DYNAMICS = Path(__file__).parents[1] / "dynamics"
+_UPDATES = Path(__file__).with_name("updates.py")
 
 
 class RolloutLoss(NamedTuple):
@@ -208,7 +210,7 @@ def _made_from(models, train_windows, test_windows, seeds, settings):
         "the initial weights": weights,
         "the training windows": hash_tensors({"": train_windows}),
         "the test windows": hash_tensors({"": test_windows}),
-        "the source of the package": hash_sources(_DYNAMICS, __file__),
+        "the source of the package": hash_sources(_DYNAMICS, __file__, _UPDATES),
         "the code of the training": hash_code(_train, _batches, clip_each, rollout_errors),
     }
 
@@ -224,20 +226,17 @@ def _batches(n, batch_size, seed, epoch):
 def _train(dynamics, train_windows, test_windows, settings, draw, clip, file, label, made_from):
     """The loop of `fit`; for stacked models, with lists for the numbers that each has of its own."""
     history, weights = [], settings.energy_weights()
-    optimiser = torch.optim.AdamW(dynamics.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    options = {"lr": settings.lr, "weight_decay": settings.weight_decay, "max_norm": settings.max_norm}
+    updates = Updates(dynamics, rollout_loss, clip, **options)
     for step in resumable(
         file, settings.n_epochs, fingerprint=made_from, history=history,
-        modules={"model": dynamics}, optimisers={"AdamW": optimiser},
+        modules={"model": dynamics}, optimisers={"AdamW": updates.optimiser},
         label=label, unit="epoch", shown=("test_mse",),
     ):  # fmt: skip
         epoch = step + 1
-        lr = optimiser.param_groups[0]["lr"] = cosine_lr(
-            epoch, settings.n_epochs, settings.lr, settings.min_lr
-        )
+        lr = cosine_lr(epoch, settings.n_epochs, settings.lr, settings.min_lr)
         batches = draw(epoch).to(train_windows.device)
-        losses = _train_epoch(
-            dynamics, optimiser, train_windows, batches, weights[step], settings.max_norm, clip
-        )
+        losses = updates.epoch(train_windows, batches, lr, weights[step])
         row = {"epoch": epoch, "lr": lr, "energy_weight": weights[step]}
         row |= dict(zip(("loss", "prediction", "energy"), losses.tolist(), strict=True))
         row["test_mse"] = rollout_errors(dynamics, test_windows).mean(dim=(-2, -1)).tolist()
@@ -252,19 +251,3 @@ def _train(dynamics, train_windows, test_windows, settings, draw, clip, file, la
             )
         history.append(row)
     return history
-
-
-def _train_epoch(dynamics, optimiser, windows, batches, weight, max_norm, clip):
-    """One pass over the batches; the mean of the three losses, (3, …)."""
-    network = [p for name, p in dynamics.named_parameters() if name != "dt"]
-    total = 0
-    for batch in batches:
-        losses = rollout_loss(dynamics, windows[batch], weight)
-        optimiser.zero_grad()
-        losses.total.sum().backward()
-        clip(network, max_norm)
-        if hasattr(dynamics, "dt"):
-            clip([dynamics.dt], max_norm)
-        optimiser.step()
-        total = total + torch.stack(losses).detach()
-    return total / len(batches)

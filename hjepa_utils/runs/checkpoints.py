@@ -69,7 +69,7 @@ def _save(path, done, fingerprint, history, modules, optimisers, generators, ten
     groups = {}
     for name, optimiser in optimisers.items():
         state = optimiser.state_dict()
-        groups[name] = [{k: v for k, v in group.items() if k != "params"} for group in state["param_groups"]]
+        groups[name] = [_plain(group) for group in state["param_groups"]]
         for index, moments in state["state"].items():
             saved |= {f"optimiser/{name}/{index}/{key}": tensor for key, tensor in moments.items()}
     saved = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in saved.items()}
@@ -133,3 +133,8 @@ def _say_what_is_kept(file, path, fingerprint, label):
     except ArtifactError:
         differ = "does not say what it was made from"
     print(f"{label or file.stem} begins anew: its earlier training {differ} and is kept in {newest.name}")
+
+
+def _plain(group):
+    """An optimiser's settings as JSON: a rate may be a tensor on a GPU."""
+    return {k: v.item() if isinstance(v, torch.Tensor) else v for k, v in group.items() if k != "params"}

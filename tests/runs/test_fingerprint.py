@@ -138,9 +138,9 @@ def test_an_edit_of_a_source_file_counts_and_a_comment_does_not(tmp_path):
     (room / "softplus.py").write_text(commented.replace("sigmoid(ctx", "tanh(ctx"))
     softplus = hashes_of_package(tmp_path)
     assert softplus[0] != here[0] and softplus[1] == here[1]
-    training = tmp_path / "hjepa_utils" / "experiment" / "training.py"
-    assert "losses.total.sum()" in training.read_text()
-    training.write_text(training.read_text().replace("losses.total.sum()", "losses.total.mean()"))
+    training = tmp_path / "hjepa_utils" / "experiment" / "updates.py"
+    assert "losses[0].sum()" in training.read_text()
+    training.write_text(training.read_text().replace("losses[0].sum()", "losses[0].mean()"))
     assert hashes_of_package(tmp_path)[1] != here[1]
 
 
