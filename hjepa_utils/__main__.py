@@ -1,16 +1,22 @@
-"""The command line: `python -m hjepa_utils run`, `extract` and `address`, each with `--help`."""
+"""The command line: `python -m hjepa_utils run`, `extract`, `benchmark`, `address`, each with `--help`."""
 
 import sys
 from importlib import import_module
 
 USAGE = """usage: python -m hjepa_utils COMMAND …
 
-  run      run the numbered notebooks in order
-  extract  latents of a folder of videos, shared out over processes and GPUs
-  address  set where this project can be fetched, for badges and Colab
+  run        run the numbered notebooks in order
+  extract    latents of a folder of videos, shared out over processes and GPUs
+  benchmark  what steps, updates and encoders cost on this device
+  address    set where this project can be fetched, for badges and Colab
 
 Each has --help. Exit status: 0 done, 1 failed, 2 bad arguments, 130 interrupted."""
-COMMANDS = {"run": "project.runner", "extract": "latents.extract", "address": "project.address"}
+COMMANDS = {
+    "run": "project.runner",
+    "extract": "latents.extract",
+    "benchmark": "systems.hjepa.measure",
+    "address": "project.address",
+}
 
 
 def main(argv=None):

@@ -88,8 +88,6 @@ class HamiltonianDynamics(nn.Module):
         """A copy under another step, with the same H and dt."""
         other = copy.deepcopy(self)
         other.step = as_step(step)
-        for compiled in ("rollout", "rollout_with_energy"):  # by `compile_rollouts`, for the old step
-            vars(other).pop(compiled, None)
         return other
 
     def save_pretrained(self, folder):

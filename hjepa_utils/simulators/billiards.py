@@ -10,7 +10,6 @@ import reprlib
 from itertools import combinations
 from numbers import Integral, Real
 
-import cv2
 import numpy as np
 
 from .impacts import advance, tolerance
@@ -132,6 +131,8 @@ def render_frames(states, *, size=256, radius=20.0):
     states, size = _real(states, "states"), round(size)
     if states.ndim != 3 or states.shape[2] != 4:
         raise ValueError(f"states have shape (n_frames, n_balls, 4); got {states.shape}")
+    import cv2  # here, because motion needs no OpenCV
+
     n_balls = states.shape[1]
     if n_balls > len(COLOURS):
         raise ValueError(f"there are colours for {len(COLOURS)} balls, got {n_balls}; draw fewer balls")

@@ -27,7 +27,6 @@ from hjepa_utils import (
 )
 from hjepa_utils.dynamics.hamiltonian import FeatureHamiltonian
 from hjepa_utils.dynamics.predictors import RotatedDynamics, SubstepDynamics
-from hjepa_utils.systems.hjepa.compiled import compile_rollouts
 
 
 def steep(network):
@@ -78,11 +77,8 @@ def test_a_rollout_is_the_steps_rollout(hamiltonian, z0):
     assert torch.equal(dynamics.energy(z0), hamiltonian(z0))
 
 
-@pytest.mark.parametrize("compiled", [False, True])
-def test_a_copy_under_another_step_has_the_same_energy_and_dt(hamiltonian, z0, compiled):
+def test_a_copy_under_another_step_has_the_same_energy_and_dt(hamiltonian, z0):
     dynamics = HamiltonianDynamics(hamiltonian, dt=0.4)
-    if compiled:
-        compile_rollouts(dynamics)
     other = dynamics.under(euler_step)
     expected = rollout(euler_step, hamiltonian, z0, torch.tensor(0.4), 5)
     torch.testing.assert_close(other.rollout(z0, 5), expected)

@@ -1,29 +1,31 @@
 """What a step costs beside what people would use instead, measured side by side in one run."""
 
-from contextlib import redirect_stdout
+from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torchdiffeq import odeint
+from torch.nn.utils import clip_grad_norm_
 from transformers import VJEPA2Config, VJEPA2Model
 
 from ...dynamics.baselines import BaselineMLP
 from ...dynamics.hamiltonian import HNN, Hamiltonian, SeparableHNN, velocity
 from ...dynamics.integrators import euler_step
 from ...dynamics.predictors import HamiltonianDynamics
-from ...experiment.ensemble import Stacked
+from ...experiment.ensemble import Stacked, clip_each
 from ...experiment.timing import seconds, side_by_side
 from ...experiment.training import rollout_loss
 from ...latents.clips import encode_videos
 from ...latents.encoder import Encoder, normalise, resize_frames
 from ...latents.video import read_video
+from ...runs.cuda_graphs import graphed
 from ...runs.hardware import seeded
-from .compiled import compile_rollouts
+from . import jax_peer
 
 
 class AutogradHNN(Hamiltonian):
@@ -50,47 +52,76 @@ class Solver(nn.Module):
         return velocity(self.hnn, z)
 
     def rollout(self, z0, n_steps):
+        from torchdiffeq import odeint  # here, because the rest is timed without it, too
+
         times = torch.arange(n_steps + 1, device=z0.device, dtype=z0.dtype)
         return odeint(self.field, z0, times, method=self.method).movedim(0, -2)
 
 
-class TorchdynHNN(nn.Module):
-    """torchdyn's `HNN` and `NeuralODE`, where torchdyn is installed."""
+class Fast(NamedTuple):
+    """A rollout by other means: (z0, n_steps) as a model's."""
 
-    def __init__(self, hnn):
-        super().__init__()
-        from torchdyn.core import NeuralODE
-        from torchdyn.models import HNN as Field
+    rollout: Callable
 
-        energy = nn.Sequential(*(m for layer in hnn.layers for m in (layer, nn.Softplus())))[:-1]
-        with redirect_stdout(None):  # it announces that it wraps the field
-            self.flow = NeuralODE(Field(energy), solver="euler", sensitivity="autograd")
 
-    def rollout(self, z0, n_steps):
-        times = torch.arange(n_steps + 1, device=z0.device, dtype=z0.dtype)
-        return self.flow.trajectory(z0, times).movedim(0, -2)
+def graphed_rollout(model):
+    """The model's rollout as a CUDA graph, recorded at the first call for a shape; no gradients."""
+    graphs = {}
+
+    def rollout(z0, n_steps):
+        if (z0.shape, n_steps) not in graphs:
+            graphs[z0.shape, n_steps] = graphed(partial(model.rollout, n_steps=n_steps), z0)
+        return graphs[z0.shape, n_steps](z0)
+
+    return Fast(rollout)
+
+
+def compiled_rollout(model, dim, device):
+    """The model's rollout compiled, on a GPU into CUDA graphs; None, with one line, if that fails.
+
+    A first call for a new shape is slow. It is for predictions, under `torch.no_grad()`.
+    """
+    mode = "reduce-overhead" if torch.device(device).type == "cuda" else "default"
+    rollout = torch.compile(model.rollout, dynamic=False, mode=mode)
+    try:
+        with torch.no_grad():
+            rollout(torch.zeros(1, dim, device=device), 1)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        print(f"the compiled rollout is left out, because the compiler does not work here: {reason}")
+        return None
+    return Fast(rollout)
 
 
 def contestants(dim, device):
-    """The models that are timed, {name: model with a rollout}, all on the same weights where they can."""
-    hnn = HNN(dim)
+    """What is timed, {name: something with a rollout}, all on the same weights where they can.
+
+    Left out is what is not there: a compiler, a GPU for CUDA graphs, torchdiffeq, JAX.
+    """
+    hnn, mlp = HNN(dim), BaselineMLP(dim)
     for layer in hnn.layers:  # steps as long as the trained ones; the published initial field is almost zero
         nn.init.xavier_normal_(layer.weight, gain=1.5, generator=torch.Generator().manual_seed(0))
     models = {
-        "Baseline MLP": BaselineMLP(dim),
+        "Baseline MLP": mlp,
         "HNN (Euler)": HamiltonianDynamics(hnn, euler_step),
         "HNN (leapfrog)": HamiltonianDynamics(hnn),
-        "HNN (leapfrog, compiled)": HamiltonianDynamics(hnn),
         "HNN (leapfrog, autograd)": HamiltonianDynamics(AutogradHNN(hnn)),
         "separable HNN (leapfrog)": HamiltonianDynamics(SeparableHNN(dim)),
-        "torchdiffeq, Euler": Solver(hnn, "euler"),
-        "torchdiffeq, midpoint": Solver(hnn, "midpoint"),
-        "torchdiffeq, RK4": Solver(hnn, "rk4"),
     }
-    if find_spec("torchdyn"):
-        models["torchdyn HNN, Euler"] = TorchdynHNN(hnn)
+    if find_spec("torchdiffeq"):
+        for name, method in {"Euler": "euler", "midpoint": "midpoint", "RK4": "rk4"}.items():
+            models[f"torchdiffeq, {name}"] = Solver(hnn, method)
     models = {name: model.to(device) for name, model in models.items()}
-    compile_rollouts(models["HNN (leapfrog, compiled)"])
+    leapfrog = models["HNN (leapfrog)"]
+    if compiled := compiled_rollout(leapfrog, dim, device):
+        models["HNN (leapfrog, compiled)"] = compiled
+    if torch.device(device).type == "cuda":
+        models |= {"HNN (leapfrog, graphed)": graphed_rollout(leapfrog), "MLP, graphed": graphed_rollout(mlp)}
+    if jax_peer.usable(device):
+        models |= {
+            "HNN (leapfrog, JAX)": Fast(jax_peer.rollout_of(leapfrog)),
+            "MLP, JAX": Fast(jax_peer.rollout_of(mlp)),
+        }
     return models
 
 
@@ -102,25 +133,38 @@ def milliseconds_per_step(models, z0, n_steps, *, rounds):
 
 
 def milliseconds_per_update(models, windows, *, rounds):
-    """One update on windows (B, T, D), loss, derivatives, AdamW: {name: model} → {name: (rounds)}.
+    """One update on windows (B, T, D), loss, derivatives, clipping, AdamW: {name: model} → {name: (rounds)}.
 
     A stack of models is given the windows once for each of them.
     """
-    calls = {name: _update(model, windows) for name, model in models.items()}
+    calls = {name: update_call(model, windows) for name, model in models.items()}
     return {name: 1e3 * s for name, s in seconds(calls, rounds=rounds).items()}
 
 
-def _update(model, windows):
-    optimiser = torch.optim.AdamW(model.parameters())
+def update_call(model, windows):
+    """A function without arguments: `update` of the model with AdamW as `fit` has it."""
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-5)
+    return partial(update, model, optimiser, windows_for(model, windows))
+
+
+def windows_for(model, windows):
+    """The windows, once for each model of a stack."""
     if isinstance(model, Stacked):
-        windows = windows.expand(len(next(model.parameters())), *windows.shape)
+        return windows.expand(len(next(model.parameters())), *windows.shape)
+    return windows
 
-    def update():
-        optimiser.zero_grad()
-        rollout_loss(model, windows, 0.5).total.sum().backward()
-        optimiser.step()
 
-    return update
+def update(model, optimiser, windows, weight=0.5, max_norm=1.0):
+    """One update as `fit` makes it, with λ = `weight`: the three losses before it, (3, …)."""
+    losses = rollout_loss(model, windows, weight)
+    optimiser.zero_grad()
+    losses.total.sum().backward()
+    clip = clip_each if isinstance(model, Stacked) else clip_grad_norm_
+    clip([p for name, p in model.named_parameters() if name != "dt"], max_norm)
+    if hasattr(model, "dt"):
+        clip([model.dt], max_norm)
+    optimiser.step()
+    return torch.stack(losses).detach()
 
 
 def growth(values, device, *, batch=32, dim=1024, horizon=3, rounds=5):
