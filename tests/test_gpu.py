@@ -1,4 +1,4 @@
-"""What only a GPU can show to be wrong: its numbers beside the CPU's, CUDA graphs, restarts, half precision."""
+"""What only a GPU can show to be wrong: its numbers beside the CPU's, graphs, restarts, half precision."""
 
 import copy
 

@@ -63,7 +63,8 @@ def _updates(record, windows):
     calls = {name: benchmark.update_call(model, windows) for name, model in plain.items()}
     for name, model in {OURS: hnn, MLP: mlp}.items():
         if record.device.type == "cuda":
-            calls[f"{name}, graphed"] = record.attempt(f"graph of {name}", _graphed_call, model, windows)
+            arguments = (copy.deepcopy(model), windows)
+            calls[f"{name}, graphed"] = record.attempt(f"graph of {name}", _graphed_call, *arguments)
         if jax_peer.usable(record.device):
             calls[f"{name}, JAX"] = record.attempt(f"jax, {name}", jax_peer.update_call, model, windows)
     if record.device.type == "cuda" and len(windows) == 32:
@@ -92,8 +93,7 @@ def compiled(model):
 
 
 def _graphed_call(model, windows):
-    """One update as a graph of a copy, without arguments; windows for each of a stack."""
-    model = model if "rollout_with_energy" in vars(model) else copy.deepcopy(model)
+    """One update as a graph, without arguments; windows for each of a stack."""
     windows, weight = benchmark.windows_for(model, windows), torch.tensor(0.5, device=windows.device)
     return partial(graphed_update(model, windows)[0], windows, weight)
 
@@ -115,7 +115,7 @@ def ten_seeds(record, into):
             f"{n} stacked": benchmark.update_call(stack(models), windows),
             f"{n} in turn": lambda updates=one_by_one: [update() for update in updates],
         }
-        for key, model in {"one": models[0], f"{n} stacked": stack(models)}.items():
+        for key, model in {"one": copy.deepcopy(models[0]), f"{n} stacked": stack(models)}.items():
             if record.device.type == "cuda":
                 call = record.attempt(f"graph of {name}, {key}", _graphed_call, model, windows)
                 calls |= {f"{key}, graphed": call} if call else {}
