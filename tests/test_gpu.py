@@ -1,9 +1,11 @@
 """What only a GPU can show to be wrong: its numbers beside the CPU's, graphs, restarts, half precision."""
 
 import copy
+from contextlib import contextmanager
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from hjepa_utils import (
     HNN,
@@ -17,7 +19,6 @@ from hjepa_utils import (
     stack,
 )
 from hjepa_utils.dynamics.predictors import STEPS
-from hjepa_utils.experiment import training
 from hjepa_utils.runs.cuda_graphs import graphed
 from hjepa_utils.systems.hjepa.benchmark import AutogradHNN, update, windows_for
 from hjepa_utils.systems.hjepa.measure_record import difference
@@ -91,19 +92,36 @@ def test_graphed_updates_are_the_plain_ones(make):
     assert difference(*weights) < 1e-2  # AdamW turns a derivative's rounding about 0 into a whole step
 
 
+class Interrupted(Exception):
+    pass
+
+
+@contextmanager
+def stopped_after(n_updates):
+    """Counts the updates, and raises after so many: without a change to the model, which would count."""
+    done = []
+
+    def count(*_):
+        done.append(1)
+        if len(done) == n_updates:
+            raise Interrupted
+
+    hook = register_optimizer_step_post_hook(count)
+    yield done
+    hook.remove()
+
+
 @pytest.mark.parametrize("make", [hnn, mlp])
-def test_training_twice_and_after_an_interruption_gives_the_same_bits(make, tmp_path, monkeypatch):
-    options = {"n_epochs": 4, "seed": 0}
-    start, data = make().cuda(), (windows(96).cuda(), windows(16).cuda())
-    one, two, resumed, halted = (copy.deepcopy(start) for _ in range(4))
+def test_training_twice_and_after_an_interruption_gives_the_same_bits(make, tmp_path):
+    options, start, data = {"n_epochs": 4, "seed": 0}, make().cuda(), (windows(96).cuda(), windows(16).cuda())
+    one, two, halted, resumed = (copy.deepcopy(start) for _ in range(4))
     fit(one, *data, **options)
     fit(two, *data, **options)
-    with monkeypatch.context() as patch:
-        left, errors = iter([None] * 2), training.rollout_errors
-        patch.setattr(training, "rollout_errors", lambda *args: next(left) or errors(*args))
-        with pytest.raises(StopIteration):
-            fit(halted, *data, **options, checkpoint=tmp_path)
-    assert len(fit(resumed, *data, **options, checkpoint=tmp_path)) == 4
+    with stopped_after(7), pytest.raises(Interrupted):  # in the third of four epochs
+        fit(halted, *data, **options, checkpoint=tmp_path)
+    with stopped_after(100) as done:
+        assert len(fit(resumed, *data, **options, checkpoint=tmp_path)) == 4
+    assert len(done) == 6
     for same in (two, resumed):
         assert all(torch.equal(p, q) for p, q in zip(one.parameters(), same.parameters(), strict=True))
 
