@@ -7,17 +7,7 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from hjepa_utils import (
-    HNN,
-    BaselineMLP,
-    HamiltonianDynamics,
-    SeparableHNN,
-    fit,
-    load_encoder,
-    rollout_loss,
-    seeded,
-    stack,
-)
+import hjepa_utils as hj
 from hjepa_utils.dynamics.predictors import STEPS
 from hjepa_utils.runs.cuda_graphs import graphed
 from hjepa_utils.systems.hjepa.benchmark import AutogradHNN, update, windows_for
@@ -28,23 +18,23 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is 
 D = 64
 
 
-def hnn(step=STEPS["leapfrog_step"], kind=HNN):
+def hnn(step=STEPS["leapfrog_step"], kind=hj.HNN):
     """A model on the CPU whose field is not almost zero, as it is at the published initial weights."""
-    with seeded(0):
-        model = HamiltonianDynamics(kind(D), step)
+    with hj.seeded(0):
+        model = hj.HamiltonianDynamics(kind(D), step)
         for weight in (p for p in model.parameters() if p.ndim == 2):
             torch.nn.init.xavier_normal_(weight, gain=0.9)
     return model
 
 
 def mlp():
-    with seeded(0):
-        return BaselineMLP(D)
+    with hj.seeded(0):
+        return hj.BaselineMLP(D)
 
 
 MODELS = {name: lambda step=step: hnn(step) for name, step in STEPS.items()} | {
-    "separable leapfrog": lambda: hnn(kind=SeparableHNN),
-    "leapfrog by autograd": lambda: HamiltonianDynamics(AutogradHNN(hnn().hamiltonian)),
+    "separable leapfrog": lambda: hnn(kind=hj.SeparableHNN),
+    "leapfrog by autograd": lambda: hj.HamiltonianDynamics(AutogradHNN(hnn().hamiltonian)),
     "MLP": mlp,
 }
 
@@ -57,7 +47,7 @@ def rollout_and_gradients(model, windows):
     """Predictions and the derivatives of the loss as one vector each."""
     with torch.no_grad():
         states = model.rollout(windows[:, 0], windows.shape[1] - 1)
-    rollout_loss(model, windows, 0.5).total.backward()
+    hj.rollout_loss(model, windows, 0.5).total.backward()
     return states, torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
@@ -80,7 +70,7 @@ def test_a_graphed_rollout_is_the_plain_one(make):
             assert difference(graph(z0), model.rollout(z0, 5)) < 1e-5
 
 
-@pytest.mark.parametrize("make", [hnn, mlp, lambda: stack([hnn(), hnn()])])
+@pytest.mark.parametrize("make", [hnn, mlp, lambda: hj.stack([hnn(), hnn()])])
 def test_graphed_updates_are_the_plain_ones(make):
     model, given, weight = make().cuda(), windows(32).cuda(), torch.tensor(0.5, device="cuda")
     given, twin = windows_for(model, given), copy.deepcopy(model)
@@ -92,10 +82,6 @@ def test_graphed_updates_are_the_plain_ones(make):
     assert difference(*weights) < 1e-2  # AdamW turns a derivative's rounding about 0 into a whole step
 
 
-class Interrupted(Exception):
-    pass
-
-
 @contextmanager
 def stopped_after(n_updates):
     """Counts the updates, and raises after so many: without a change to the model, which would count."""
@@ -104,23 +90,25 @@ def stopped_after(n_updates):
     def count(*_):
         done.append(1)
         if len(done) == n_updates:
-            raise Interrupted
+            raise KeyboardInterrupt
 
     hook = register_optimizer_step_post_hook(count)
-    yield done
-    hook.remove()
+    try:
+        yield done
+    finally:
+        hook.remove()
 
 
 @pytest.mark.parametrize("make", [hnn, mlp])
 def test_training_twice_and_after_an_interruption_gives_the_same_bits(make, tmp_path):
     options, start, data = {"n_epochs": 4, "seed": 0}, make().cuda(), (windows(96).cuda(), windows(16).cuda())
     one, two, halted, resumed = (copy.deepcopy(start) for _ in range(4))
-    fit(one, *data, **options)
-    fit(two, *data, **options)
-    with stopped_after(7), pytest.raises(Interrupted):  # in the third of four epochs
-        fit(halted, *data, **options, checkpoint=tmp_path)
+    hj.fit(one, *data, **options)
+    hj.fit(two, *data, **options)
+    with stopped_after(7), pytest.raises(KeyboardInterrupt):  # in the third of four epochs
+        hj.fit(halted, *data, **options, checkpoint=tmp_path)
     with stopped_after(100) as done:
-        assert len(fit(resumed, *data, **options, checkpoint=tmp_path)) == 4
+        assert len(hj.fit(resumed, *data, **options, checkpoint=tmp_path)) == 4
     assert len(done) == 6
     for same in (two, resumed):
         assert all(torch.equal(p, q) for p, q in zip(one.parameters(), same.parameters(), strict=True))
@@ -128,8 +116,8 @@ def test_training_twice_and_after_an_interruption_gives_the_same_bits(make, tmp_
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_embeddings_in_half_precision_are_close_to_those_in_float32(dtype):
-    exact = load_encoder(device="cuda")
+    exact = hj.load_encoder(device="cuda")
     shape = (4, 16, 3, exact.image_size, exact.image_size)
     clips = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    latents = load_encoder(device="cuda", dtype=dtype).embed(clips)
+    latents = hj.load_encoder(device="cuda", dtype=dtype).embed(clips)
     assert torch.cosine_similarity(latents, exact.embed(clips)).min() > 0.99

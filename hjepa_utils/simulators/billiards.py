@@ -125,14 +125,14 @@ def render_frames(states, *, size=256, radius=20.0):
     outside the picture. Raises `ValueError` for more balls than `COLOURS`, a size that is not whole,
     and balls that are not finite or farther than 1e6 px away.
     """
+    import cv2  # here, because motion needs no OpenCV
+
     _check_arena(size, radius)
     if size != round(size):
         raise ValueError(f"size must be a whole number of pixels, got {size}")
     states, size = _real(states, "states"), round(size)
     if states.ndim != 3 or states.shape[2] != 4:
         raise ValueError(f"states have shape (n_frames, n_balls, 4); got {states.shape}")
-    import cv2  # here, because motion needs no OpenCV
-
     n_balls = states.shape[1]
     if n_balls > len(COLOURS):
         raise ValueError(f"there are colours for {len(COLOURS)} balls, got {n_balls}; draw fewer balls")
