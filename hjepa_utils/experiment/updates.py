@@ -25,10 +25,14 @@ class Updates:
         if self.on_gpu:
             weight = torch.tensor(weight, device=windows.device)
         self._set_rate(lr)
-        if self._run is None:
-            self._run = self._recorded(windows[batches[0]], weight) if self.on_gpu else self.update
-        losses = [self._run(windows[batch], weight) for batch in batches]
+        losses = [self.run(windows[batch], weight) for batch in batches]
         return sum(losses) / len(losses)
+
+    def run(self, windows, weight):
+        """`update`, on a GPU recorded at the first call; there `weight` is a tensor."""
+        if self._run is None:
+            self._run = self._recorded(windows, weight) if self.on_gpu else self.update
+        return self._run(windows, weight)
 
     def update(self, windows, weight):
         """One update; the losses before it, (n_losses, …)."""

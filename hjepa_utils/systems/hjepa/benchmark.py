@@ -20,6 +20,7 @@ from ...dynamics.predictors import HamiltonianDynamics
 from ...experiment.ensemble import Stacked, clip_each
 from ...experiment.timing import seconds, side_by_side
 from ...experiment.training import rollout_loss
+from ...experiment.updates import Updates
 from ...latents.clips import encode_videos
 from ...latents.encoder import Encoder, normalise, resize_frames
 from ...latents.video import read_video
@@ -142,9 +143,14 @@ def milliseconds_per_update(models, windows, *, rounds):
 
 
 def update_call(model, windows):
-    """A function without arguments: `update` of the model with AdamW as `fit` has it."""
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-5)
-    return partial(update, model, optimiser, windows_for(model, windows))
+    """A function without arguments: one update as `fit` makes it, but never recorded; the losses, (3, …)."""
+    return partial(updates_of(model).update, windows_for(model, windows), 0.5)
+
+
+def updates_of(model):
+    """`Updates` with the rates of table 1."""
+    clip = clip_each if isinstance(model, Stacked) else clip_grad_norm_
+    return Updates(model, rollout_loss, clip, lr=1e-3, weight_decay=1e-5, max_norm=1.0)
 
 
 def windows_for(model, windows):
@@ -152,19 +158,6 @@ def windows_for(model, windows):
     if isinstance(model, Stacked):
         return windows.expand(len(next(model.parameters())), *windows.shape)
     return windows
-
-
-def update(model, optimiser, windows, weight=0.5, max_norm=1.0):
-    """One update as `fit` makes it, with λ = `weight`: the three losses before it, (3, …)."""
-    losses = rollout_loss(model, windows, weight)
-    optimiser.zero_grad()
-    losses.total.sum().backward()
-    clip = clip_each if isinstance(model, Stacked) else clip_grad_norm_
-    clip([p for name, p in model.named_parameters() if name != "dt"], max_norm)
-    if hasattr(model, "dt"):
-        clip([model.dt], max_norm)
-    optimiser.step()
-    return torch.stack(losses).detach()
 
 
 def growth(values, device, *, batch=32, dim=1024, horizon=3, rounds=5):

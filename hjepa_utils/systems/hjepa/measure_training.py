@@ -10,35 +10,12 @@ from ...dynamics.baselines import BaselineMLP
 from ...dynamics.hamiltonian import HNN
 from ...dynamics.predictors import HamiltonianDynamics
 from ...experiment.ensemble import stack
-from ...experiment.training import _batches, cosine_lr, energy_weight, fit
-from ...runs.cuda_graphs import graphed
+from ...experiment.training import fit
 from ...runs.hardware import seeded
 from . import benchmark, jax_peer
 from .measure_record import compared
 
 OURS, MLP = "HNN (leapfrog)", "Baseline MLP"
-
-
-def graphed_update(model, windows, *, lr=1e-3, weight_decay=1e-5):
-    """`benchmark.update` with a fused AdamW as one CUDA graph for windows of one shape: (call, lr).
-
-    `call(windows, weight)` takes λ as a tensor without dimensions; `lr` is such a tensor, to be
-    filled with another rate. The model is left as it was.
-    """
-    lr, weight = (torch.tensor(value, device=windows.device) for value in (lr, 0.5))
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=lr, weight_decay=weight_decay, fused=True, capturable=True
-    )
-    before = [parameter.detach().clone() for parameter in model.parameters()]
-    update = partial(benchmark.update, model, optimiser)
-    call = graphed(update, windows, weight, prepare=optimiser.zero_grad)
-    with torch.no_grad():  # in place: the graph reads and writes this memory
-        for parameter, value in zip(model.parameters(), before, strict=True):
-            parameter.copy_(value)
-        for state in optimiser.state.values():
-            for moment in state.values():
-                moment.zero_()
-    return call, lr
 
 
 def updates(record, into):
@@ -64,12 +41,12 @@ def _updates(record, windows):
     for name, model in {OURS: hnn, MLP: mlp}.items():
         if record.device.type == "cuda":
             arguments = (copy.deepcopy(model), windows)
-            calls[f"{name}, graphed"] = record.attempt(f"graph of {name}", _graphed_call, *arguments)
+            calls[f"{name}, graphed"] = record.attempt(f"graph of {name}", recorded_call, *arguments)
         if jax_peer.usable(record.device):
             calls[f"{name}, JAX"] = record.attempt(f"jax, {name}", jax_peer.update_call, model, windows)
     if record.device.type == "cuda" and len(windows) == 32:
         name = f"{OURS}, compiled and graphed"
-        calls[name] = record.attempt(name, _graphed_call, compiled(hnn), windows, needs=120)
+        calls[name] = record.attempt(name, recorded_call, compiled(hnn), windows, needs=120)
     return {name: call for name, call in calls.items() if call}
 
 
@@ -92,10 +69,12 @@ def compiled(model):
     return model
 
 
-def _graphed_call(model, windows):
-    """One update as a graph, without arguments; windows for each of a stack."""
+def recorded_call(model, windows):
+    """A function without arguments: one update as `fit` makes it on a GPU, recorded."""
     windows, weight = benchmark.windows_for(model, windows), torch.tensor(0.5, device=windows.device)
-    return partial(graphed_update(model, windows)[0], windows, weight)
+    call = partial(benchmark.updates_of(model).run, windows, weight)
+    call()
+    return call
 
 
 def _two(call):
@@ -117,27 +96,22 @@ def ten_seeds(record, into):
         }
         for key, model in {"one": copy.deepcopy(models[0]), f"{n} stacked": stack(models)}.items():
             if record.device.type == "cuda":
-                call = record.attempt(f"graph of {name}, {key}", _graphed_call, model, windows)
+                call = record.attempt(f"graph of {name}, {key}", recorded_call, model, windows)
                 calls |= {f"{key}, graphed": call} if call else {}
         into[name] = compared(record.timed(f"ten_seeds, {name}", calls), "one")
         record.save()
 
 
 def fifty_epochs(record, into):
-    """Seconds of `fit` at the paper's size, and of as many updates under a CUDA graph, from one start."""
+    """Seconds of `fit` at the paper's size."""
     settings, generator = record.settings, torch.Generator().manual_seed(record.settings["seed"])
     shape = (settings["n_steps"] + 1, settings["dim"])
     windows = [torch.randn(n, *shape, generator=generator).to(record.device) for n in settings["n_windows"]]
     for n_epochs in settings["n_epochs"]:
         row = into[f"{n_epochs} epochs"] = {}
         for name, model in zip((OURS, MLP), trainable(settings, record.device), strict=True):
-            options, row[name] = {"n_epochs": n_epochs, "seed": settings["seed"]}, {}
-            if record.device.type == "cuda":
-                arguments = (copy.deepcopy(model), windows[0], *options.values())
-                row[name]["graphed"] = record.attempt(f"graphed, {name}", _graphed_fit, *arguments)
-            needs = 200 if n_epochs == 50 else 0
-            fitted = record.attempt(f"{n_epochs} epochs, {name}", _fit, model, *windows, options, needs=needs)
-            row[name]["fit"] = fitted
+            options = {"n_epochs": n_epochs, "seed": settings["seed"]}
+            row[name] = record.attempt(f"{n_epochs} epochs, {name}", _fit, model, *windows, options)
             record.save()
 
 
@@ -145,18 +119,3 @@ def _fit(model, train, test, options):
     begin = time.perf_counter()
     history = fit(model, train, test, **options)
     return {"seconds": time.perf_counter() - begin, "last loss": history[-1]["loss"]}
-
-
-def _graphed_fit(model, train, n_epochs, seed):
-    """`fit`'s updates in its order; without its test errors."""
-    begin = time.perf_counter()
-    call, lr = graphed_update(model, train[:32])
-    torch.cuda.synchronize()
-    recorded, weight = time.perf_counter() - begin, torch.tensor(0.5, device=train.device)
-    for epoch in range(1, n_epochs + 1):
-        lr.fill_(cosine_lr(epoch, n_epochs))
-        weight.fill_(energy_weight(epoch, n_epochs))
-        order = _batches(len(train), 32, seed, epoch).to(train.device)
-        losses = [call(train[batch], weight) for batch in order]
-    last = torch.stack(losses).mean(dim=0)[0].item()
-    return {"seconds": time.perf_counter() - begin, "of it the recording": recorded, "last loss": last}
