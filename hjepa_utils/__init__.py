@@ -37,7 +37,7 @@ from .dynamics.symplecticity import (
     step_properties,
     symplectic_defect,
 )
-from .experiment.comparison import Experiment, arms_table, compare_arms
+from .experiment.comparison import Comparison, Experiment, arms_table, compare_arms
 from .experiment.ensemble import stack
 from .experiment.evaluation import (
     arm_distances,
@@ -51,15 +51,16 @@ from .experiment.evaluation import (
     training_error,
 )
 from .experiment.intervals import (
+    Summary,
     arm_summary,
     clustered_interval,
-    effect,
     in_words,
     median_and_interval,
     ratio_of_means,
     summarise,
     to_digits,
 )
+from .experiment.ledger import effect, verdict
 from .experiment.probing import StateProbe, frame_pca, probe_scores, ridge_probe
 from .experiment.training import energy_weight, fit, fit_arm, fit_seeds, rollout_loss
 from .latents.files import load_latents
@@ -125,6 +126,7 @@ __all__ = [
     "ArtifactError",
     "BaselineMLP",
     "Clips",
+    "Comparison",
     "DrivenDynamics",
     "Encoder",
     "Experiment",
@@ -143,6 +145,7 @@ __all__ = [
     "StateProbe",
     "Step",
     "SubstepDynamics",
+    "Summary",
     "TrainingMean",
     "advance_balls",
     "arm_distances",
@@ -221,6 +224,7 @@ __all__ = [
     "tao_step",
     "to_digits",
     "training_error",
+    "verdict",
     "write_atomically",
     "write_json",
     "write_video",

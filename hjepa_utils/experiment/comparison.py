@@ -7,7 +7,8 @@ import pandas as pd
 
 from ..runs.hardware import seeded
 from .evaluation import arm_errors
-from .intervals import arm_summary, effect, in_words
+from .intervals import Summary, arm_summary
+from .ledger import effect
 from .training import fit_arm
 
 
@@ -23,16 +24,19 @@ class Experiment:
         """Train `build()` of {arm: build} for every seed: {arm: [model, …]}, in the order of the seeds.
 
         Initial weights are drawn from the seed. The states are kept under `folder/name/arm`, so that
-        an interrupted call goes on; `options` override `training`. Every 19th test window is watched.
+        an interrupted call goes on; `options` override `training`. The first window of every test
+        video is watched.
         """
         trained, seeds = {}, self.seeds if seeds is None else seeds
+        watched = windows.first_of_videos().test
         for arm, build in builders.items():
             models = []
             for seed in seeds:
                 with seeded(seed):
                     models.append(build().to(windows.train.device))
             settings = {"seeds": seeds, "checkpoint": self.folder / name / arm, "label": f"{name}: {arm}"}
-            fit_arm(models, windows.train, windows.test[::19], **self.training | options | settings)
+            if models:
+                fit_arm(models, windows.train, watched, **self.training | options | settings)
             trained[arm] = models
         return trained
 
@@ -42,31 +46,50 @@ class Experiment:
         return compare_arms(errors, reference, windows.test_videos.numpy(), seed=self.seeds[0])
 
 
-def compare_arms(values, reference, groups, *, seed):
-    """{arm: (n_models, n_windows, n_steps)} → {arm: `arm_summary`}, with two more entries.
+@dataclass(frozen=True)
+class Comparison:
+    """Arms on the same windows: each one's `Summary`, and that of its difference from the reference.
 
-    "per_seed" is the mean of each model; "difference", which the reference does not have, the summary
-    of arm − reference, paired window by window.
+    `summaries` and `per_seed`, the mean of each model, have all arms: {arm: …}. `differences`, arm −
+    reference, paired window by window, have all arms but `reference`.
     """
-    compared, of_reference = {}, values[reference].mean(axis=0, keepdims=True)
-    for arm, of_arm in values.items():
-        compared[arm] = arm_summary(of_arm, groups, seed=seed)
-        compared[arm]["per_seed"] = of_arm.mean(axis=(1, 2)).tolist()
-        if arm != reference:
-            difference = of_arm.mean(axis=0, keepdims=True) - of_reference
-            compared[arm]["difference"] = arm_summary(difference, groups, seed=seed)
-    return compared
+
+    reference: str
+    summaries: dict[str, Summary]
+    differences: dict[str, Summary]
+    per_seed: dict[str, list[float]]
+
+    def to_dict(self):
+        """As in `results.json`: {arm: its summary, with "per_seed" and "difference"}."""
+        saved = {a: s.to_dict() | {"per_seed": self.per_seed[a]} for a, s in self.summaries.items()}
+        for arm, difference in self.differences.items():
+            saved[arm]["difference"] = difference.to_dict()
+        return saved
+
+    def difference(self, arm, digits=2):
+        """The difference from the reference, printed; a dash for the reference itself."""
+        return "–" if arm == self.reference else self.differences[arm].fixed(digits)
+
+
+def compare_arms(values, reference, groups, *, seed):
+    """`Comparison` of {arm: (n_models, n_windows, n_steps)}; `groups` are the videos of the windows."""
+    of_reference = values[reference].mean(axis=0, keepdims=True)
+    differences = {
+        a: v.mean(axis=0, keepdims=True) - of_reference for a, v in values.items() if a != reference
+    }
+    return Comparison(
+        reference,
+        {arm: arm_summary(of_arm, groups, seed=seed) for arm, of_arm in values.items()},
+        {arm: arm_summary(of_arm, groups, seed=seed) for arm, of_arm in differences.items()},
+        {arm: of_arm.mean(axis=(1, 2)).tolist() for arm, of_arm in values.items()},
+    )
 
 
 def arms_table(compared, name="MSE", digits=3):
-    """`compare_arms`' result for reading: mean, difference from the reference, and what that says."""
-    reference = next(arm for arm, score in compared.items() if "difference" not in score)
-    rows = {}
-    for arm, score in compared.items():
-        difference = score.get("difference")
-        rows[arm] = {
-            name: in_words(score, digits),
-            f"− {reference}": in_words(difference, digits) if difference else "",
-            "": effect(difference) if difference else "",
-        }
-    return pd.DataFrame(rows).T
+    """A `Comparison` for reading: mean, difference from the reference, and what that says."""
+    columns = {
+        name: {arm: summary.fixed(digits) for arm, summary in compared.summaries.items()},
+        f"− {compared.reference}": {a: d.fixed(digits) for a, d in compared.differences.items()},
+        "": {arm: effect(difference) for arm, difference in compared.differences.items()},
+    }
+    return pd.DataFrame(columns, index=list(compared.summaries)).fillna("")

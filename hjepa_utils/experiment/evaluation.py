@@ -36,7 +36,7 @@ def arm_drifts(models, windows, n_steps=15):
 
 @torch.no_grad()
 def arm_distances(models, windows, n_steps):
-    """Distance from the mean of the training windows after n steps, over the true test latents' mean one.
+    """Distance from the training mean after n steps, in units of the true test latents' mean distance.
 
     NumPy (n_models, n_windows, 1): far below 1 in a sink, far above it in an explosion.
     """
@@ -63,10 +63,10 @@ def long_drift(models, step, windows, n_steps, *, seed):
 
 
 def error_growth(errors, groups, *, seed):
-    """How errors (n_models, n_windows, n_steps) grow: three summaries.
+    """How errors (n_models, n_windows, n_steps) grow: three `Summary`s.
 
-    Of the "first" step's, the "last" step's, and the "excess", last − n_steps · first: below 0 the
-    growth is sublinear.
+    They are of the "first" step's error, the "last" step's, and the "excess", last − n_steps · first:
+    below 0 the growth is sublinear.
     """
     first, last = errors[..., :1], errors[..., -1:]
     compared = {"first": first, "last": last, "excess": last - errors.shape[2] * first}

@@ -1,7 +1,78 @@
-"""Errors over the horizon, drifts, probes and confidence intervals."""
+"""Numbers with what they may be wrong by: means over windows of videos, medians of times."""
+
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import norm, quantile_test, t
+
+FEWEST = 6  # groups: no bootstrap of fewer, and no order statistic, covers 95 %
+
+
+class _Printed:
+    """Printing shared by `Summary` and `Median`: the centre, then the interval in brackets."""
+
+    def fixed(self, digits=3):
+        """1.332 [1.234, 1.440]; without brackets where fewer than six groups leave no interval."""
+        return self._text(lambda x: f"{x:.{digits}f}")
+
+    def significant(self, digits=2):
+        """0.0046 [0.0035, 0.0058] or 1,200 [1,100, 1,200]: so many significant digits."""
+
+        def show(x):
+            rounded = float(f"{x:.{digits}g}")
+            return f"{rounded:,g}" if abs(rounded) >= 10 ** (digits - 1) else f"{rounded:#.{digits}g}"
+
+        return self._text(show)
+
+    def _text(self, show):
+        if self.n_groups < FEWEST:
+            return show(self.centre)
+        low, high = self.interval
+        return f"{show(self.centre)} [{show(low)}, {show(high)}]"
+
+
+@dataclass(frozen=True)
+class Summary(_Printed):
+    """A mean, its 95 % interval (low, high) over independent groups (videos), and how many there are.
+
+    `std` is the standard deviation over windows, None for a ratio.
+    """
+
+    mean: float
+    interval: tuple
+    n_groups: int
+    std: float | None = None
+
+    @property
+    def centre(self):
+        return self.mean
+
+    def to_dict(self):
+        """As in `results.json`."""
+        spread = {} if self.std is None else {"std": self.std}
+        return {"mean": self.mean, **spread, "interval": list(self.interval), "n_groups": self.n_groups}
+
+    @classmethod
+    def from_dict(cls, saved):
+        """From `to_dict`'s form; whatever else was saved beside it is left out."""
+        return cls(saved["mean"], tuple(saved["interval"]), saved["n_groups"], saved.get("std"))
+
+
+@dataclass(frozen=True)
+class Median(_Printed):
+    """The median of repeated measurements, its 95 % interval (low, high), and how many there were."""
+
+    median: float
+    interval: tuple
+    n_groups: int
+
+    @property
+    def centre(self):
+        return self.median
+
+    def to_dict(self):
+        """As in `results.json`."""
+        return {"median": self.median, "interval": list(self.interval)}
 
 
 def percentile_levels(n_groups):
@@ -16,6 +87,20 @@ def percentile_levels(n_groups):
     return low, 1 - low
 
 
+def _resampled(columns, groups, *, rng, n_resamples):
+    """Sums of columns (k, n) over whole groups drawn with replacement, (k, n_resamples); n_groups."""
+    _, index = np.unique(groups, return_inverse=True)
+    sums = np.stack([np.bincount(index, weights=column) for column in columns])
+    drawn = rng.integers(sums.shape[1], size=(n_resamples, sums.shape[1]))
+    return sums[:, drawn].sum(axis=-1), sums.shape[1]
+
+
+def _interval_of_ratio(top, bottom, groups, *, rng, n_resamples):
+    """95 % interval of Σ top / Σ bottom over resampled groups, (low, high), and the number of groups."""
+    (tops, bottoms), n_groups = _resampled((top, bottom), groups, rng=rng, n_resamples=n_resamples)
+    return tuple(np.quantile(tops / bottoms, percentile_levels(n_groups)).tolist()), n_groups
+
+
 def clustered_interval(values, groups, *, rng, n_resamples=10_000):
     """95 % bootstrap interval of the mean, resampling whole groups (videos): (n), (n) → (low, high).
 
@@ -25,80 +110,47 @@ def clustered_interval(values, groups, *, rng, n_resamples=10_000):
     values, groups = np.asarray(values, float), np.asarray(groups)
     if values.shape != groups.shape:
         raise ValueError(f"one group per value is needed, got {values.shape} and {groups.shape}")
-    _, index, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    sums = np.bincount(index, weights=values)
-    drawn = rng.integers(len(sizes), size=(n_resamples, len(sizes)))
-    means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    return tuple(np.quantile(means, percentile_levels(len(sizes))).tolist())
+    return _interval_of_ratio(values, np.ones_like(values), groups, rng=rng, n_resamples=n_resamples)[0]
 
 
 def summarise(values, groups, *, rng):
-    """Mean, standard deviation over windows and 95 % interval over videos of a number per window, (n)."""
+    """`Summary` of a number per window, (n), (n): the interval is over groups (videos)."""
     values = np.asarray(values, float)
     interval = clustered_interval(values, groups, rng=rng)
-    return {"mean": float(values.mean()), "std": float(values.std()), "interval": list(interval)}
+    return Summary(float(values.mean()), interval, len(np.unique(groups)), float(values.std()))
+
+
+def arm_summary(values, groups, *, seed):
+    """`Summary` of one arm's numbers (n_models, n_windows, n_steps), averaged over models and steps."""
+    return summarise(values.mean(axis=(0, 2)), groups, rng=np.random.default_rng(seed))
+
+
+def ratio_of_means(first, second, groups, *, seed, n_resamples=10_000):
+    """`Summary` of the mean of one (n_windows) over the mean of another, paired group by group."""
+    rng = np.random.default_rng(seed)
+    interval, n_groups = _interval_of_ratio(first, second, groups, rng=rng, n_resamples=n_resamples)
+    return Summary(float(np.mean(first) / np.mean(second)), interval, n_groups)
 
 
 def median_and_interval(values):
-    """Median of repeated measurements (n) and its 95 % interval, {"median", "interval"}, for times.
+    """`Median` of repeated measurements (n), for times.
 
     The interval lies between two of the values and holds for any distribution, if they are
     independent (`scipy.stats.quantile_test`). Raises `ValueError` for fewer than 6, which have none.
     """
-    if len(values) < 6:
-        raise ValueError(f"a median of {len(values)} has no 95 % interval: 6 rounds or more are needed")
+    if len(values) < FEWEST:
+        raise ValueError(
+            f"a median of {len(values)} has no 95 % interval: {FEWEST} rounds or more are needed"
+        )
     low, high = quantile_test(values, p=0.5).confidence_interval(0.95)
-    return {"median": float(np.median(values)), "interval": [float(low), float(high)]}
+    return Median(float(np.median(values)), (float(low), float(high)), len(values))
 
 
 def in_words(summary, digits=3):
-    """1.332 [1.234, 1.440]: a mean, or of times a median, and its 95 % interval."""
-    return _in_words(summary, lambda x: f"{x:.{digits}f}")
+    """1.332 [1.234, 1.440]: `summary.fixed(digits)`."""
+    return summary.fixed(digits)
 
 
 def to_digits(summary, digits=2):
-    """0.0046 [0.0035, 0.0058] or 1,200 [1,100, 1,200]: `in_words` to so many significant digits."""
-
-    def show(x):
-        rounded = float(f"{x:.{digits}g}")
-        return f"{rounded:,g}" if abs(rounded) >= 10 ** (digits - 1) else f"{rounded:#.{digits}g}"
-
-    return _in_words(summary, show)
-
-
-def _in_words(summary, show):
-    centre = summary["median"] if "median" in summary else summary["mean"]
-    if summary.get("n_groups", 6) < 6:  # no interval of so few covers 95 %
-        return show(centre)
-    low, high = summary["interval"]
-    return f"{show(centre)} [{show(low)}, {show(high)}]"
-
-
-def arm_summary(values, groups, *, seed):
-    """One arm's numbers (n_models, n_windows, n_steps), averaged over models and steps.
-
-    A dict of "mean", "std" (over windows), "interval" (95 %, resampling whole `groups`, the videos of
-    the windows) and "n_groups".
-    """
-    summary = summarise(values.mean(axis=(0, 2)), groups, rng=np.random.default_rng(seed))
-    return summary | {"n_groups": len(np.unique(groups))}
-
-
-def ratio_of_means(first, second, groups, *, seed, n_resamples=10_000):
-    """Mean of one (n_windows) over the mean of another, with its 95 % interval over groups."""
-    _, index = np.unique(groups, return_inverse=True)
-    sums = np.stack([np.bincount(index, weights=values) for values in (first, second)])
-    drawn = np.random.default_rng(seed).integers(sums.shape[1], size=(n_resamples, sums.shape[1]))
-    top, bottom = sums[:, drawn].sum(axis=-1)
-    interval = np.quantile(top / bottom, percentile_levels(sums.shape[1])).tolist()
-    return {"mean": float(np.mean(first) / np.mean(second)), "interval": interval}
-
-
-def effect(difference):
-    """What a difference says: "lower" or "higher" if its interval, to 3 digits, leaves out 0.
-
-    Else "undecided"; also with fewer than six groups, whose intervals cannot cover 95 %.
-    """
-    low, high = (round(bound, 3) for bound in difference["interval"])
-    decided = difference["n_groups"] >= 6
-    return "lower" if decided and high < 0 else "higher" if decided and low > 0 else "undecided"
+    """0.0046 [0.0035, 0.0058]: `summary.significant(digits)`."""
+    return summary.significant(digits)

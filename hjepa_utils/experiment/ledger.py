@@ -1,13 +1,51 @@
-"""Claims and their verdicts: one rule, one table."""
+"""Claims and tables as data: one rule for verdicts, one form for rows, one way to print them."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from math import inf
+
+from ..latents.names import PAPER_ENCODER
+from .intervals import FEWEST
 
 CONFIRMED, REFUTED, OPEN = "confirmed", "refuted", "not decided"
 UNTESTABLE = "not testable without the published weights"
 
 
-class Claim(NamedTuple):
-    """One row: what the paper says in which section, both numbers in words, where it was measured."""
+def verdict(summary, *, above=-inf, below=inf):
+    """What a number with an interval says of the claim that it lies between `above` and `below`.
+
+    Confirmed if its interval, to 3 digits, lies between them; refuted if beyond one of them; else, and
+    with fewer than six groups, whose intervals cannot cover 95 %, not decided.
+    """
+    low, high = (round(bound, 3) for bound in summary.interval)
+    if summary.n_groups < FEWEST:
+        return OPEN
+    if above < low and high < below:
+        return CONFIRMED
+    return REFUTED if high < above or low > below else OPEN
+
+
+def verdict_if(holds):
+    """For what is exact, a count or what a step does whatever the weights."""
+    return CONFIRMED if holds else REFUTED
+
+
+def all_of(verdicts):
+    """Of a claim that says several things: refuted if one of them is, confirmed if all are."""
+    return REFUTED if REFUTED in verdicts else CONFIRMED if set(verdicts) == {CONFIRMED} else OPEN
+
+
+def effect(difference):
+    """What a difference says: "lower", "higher" or, where `verdict` decides nothing, "undecided"."""
+    return {CONFIRMED: "higher", REFUTED: "lower", OPEN: "undecided"}[verdict(difference, above=0)]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One row: what the paper says in which section, both numbers in words, where it was measured.
+
+    `elsewhere` is the verdict for what the paper itself measured, its latents and its GPU, where it
+    is not that of the scope here.
+    """
 
     claim: str
     section: str
@@ -16,22 +54,60 @@ class Claim(NamedTuple):
     notebook: int
     scope: str
     verdict: str
+    elsewhere: str | None = None
+
+    def to_dict(self):
+        """As in `claims.json`."""
+        row = {key: value for key, value in vars(self).items() if key != "elsewhere"}
+        return row | {"on V-JEPA 2": self.elsewhere or self.verdict}
 
 
-def _sign(summary, wanted=1):
-    """Confirmed if the interval, to 3 digits, lies above 0 (`wanted=-1`: below), refuted if beyond 0."""
-    low, high = sorted(wanted * round(bound, 3) for bound in summary["interval"])
-    return CONFIRMED if low > 0 else REFUTED if high < 0 else OPEN
+def elsewhere_for(encoder):
+    """`Claim.elsewhere` of a claim about latents: untestable unless they are the paper's own."""
+    return None if encoder.partition("@")[0] == PAPER_ENCODER else UNTESTABLE
 
 
-def claims_table(claims):
-    """Markdown from the content of a `claims.json`."""
-    lines = [
-        "| the paper says | published | here | where | verdict here | on V-JEPA 2 |",
-        "|---|---|---|---|---|---|",
+def table(columns, rows, note=""):
+    """A table as data, for "tables" in a notebook's results: names, rows of cells in words, a note."""
+    rows = [list(row) for row in rows]
+    for row in rows:
+        if len(row) != len(columns):
+            raise ValueError(f"a row of {len(row)} cells under {len(columns)} columns: {row}")
+    return {"columns": list(columns), "rows": rows, "note": note}
+
+
+def saved_parts(saved):
+    """What each notebook left in a `results.json`, results and measured times: [(notebook, part), …]."""
+    parts = [pair for kind in ("results", "wall_clock") for pair in saved.get(kind, {}).items()]
+    return sorted((pair for pair in parts if isinstance(pair[1], dict)), key=lambda pair: pair[0])
+
+
+def all_claims(saved):
+    """Every row of a `results.json`, in the order of the paper's sections."""
+    rows = [row for _, part in saved_parts(saved) for row in part.get("claims", [])]
+    return sorted(rows, key=lambda row: [int(number) for number in row["section"].split(".")])
+
+
+def claims_table(rows):
+    """The ledger's rows as a `table`."""
+    columns = ("the paper says", "published", "here", "where", "verdict here", "on V-JEPA 2")
+    cells = [
+        (
+            f"{row['claim']} (§{row['section']})",
+            row["published"],
+            row["here"],
+            f"{row['notebook']}, {row['scope']}",
+            f"**{row['verdict']}**",
+            row["on V-JEPA 2"],
+        )
+        for row in rows
     ]
-    for row in claims["claims"]:
-        says, where = f"{row['claim']} (§{row['section']})", f"{row['notebook']}, {row['scope']}"
-        cells = (says, row["published"], row["here"], where, f"**{row['verdict']}**", row["on V-JEPA 2"])
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines)
+    return table(columns, cells)
+
+
+def markdown(table):
+    """A `table` in Markdown, its note below it."""
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in (table["columns"], *table["rows"])]
+    header, *rows = (f"| {' | '.join(row)} |" for row in escaped)
+    lines = [header, "|" + "---|" * len(table["columns"]), *rows]
+    return "\n".join(lines + (["", table["note"]] if table["note"] else []))

@@ -21,9 +21,17 @@ class StateProbe:
     """
 
     def __init__(self, latents, states):
-        targets = _targets(states)
-        self.energy_spread = targets["energy"].std()
-        self._probes = {name: ridge_probe().fit(latents, target) for name, target in targets.items()}
+        true = _targets(states)
+        self.energy_spread = true["energy"].std()
+        self._probes = {name: ridge_probe().fit(latents, target) for name, target in true.items()}
+
+    def read(self, z):
+        """What z (…, D) says of the balls: {"position": (…, 4), "velocity": (…, 4), "energy": (…, 1)}.
+
+        In px, px/s and px²/s²; x and y of the first ball, then of the second.
+        """
+        flat = z.reshape(-1, z.shape[-1])
+        return {name: probe.predict(flat).reshape(*z.shape[:-1], -1) for name, probe in self._probes.items()}
 
     def errors(self, z, states):
         """Of rollouts z (n_models, n, T, D) against the true states (n, T, 2, 4): {name: (n_models, n, T)}.
@@ -32,10 +40,8 @@ class StateProbe:
         drift |Ê_t - Ê_0|, truly 0, and the largest drift (n_models, n, 1), all in units of the spread
         of E over the fitted clips.
         """
-        shape, true = z.shape[:-1], _targets(states.reshape(-1, 2, 4))
-        flat = z.reshape(-1, z.shape[-1])
-        read = {name: probe.predict(flat).reshape(*shape, -1) for name, probe in self._probes.items()}
-        off = {name: read[name] - true[name].reshape(*shape[1:], -1) for name in read}
+        read, true = self.read(z), _targets(states)
+        off = {name: read[name] - true[name] for name in read}
         drift = np.abs(read["energy"] - read["energy"][:, :, :1])[..., 0] / self.energy_spread
         return {
             "position": np.sqrt(np.square(off["position"]).mean(axis=-1)),
@@ -47,11 +53,11 @@ class StateProbe:
 
 
 def _targets(states):
-    """(n, 2, 4) → (n, 4), (n, 4) and (n, 1)."""
+    """States (…, 2, 4) as what a probe reads: (…, 4), (…, 4) and (…, 1)."""
     return {
-        "position": states[..., :2].reshape(len(states), 4),
-        "velocity": states[..., 2:].reshape(len(states), 4),
-        "energy": kinetic_energy(states)[:, None],
+        "position": states[..., :2].reshape(*states.shape[:-2], 4),
+        "velocity": states[..., 2:].reshape(*states.shape[:-2], 4),
+        "energy": kinetic_energy(states)[..., None],
     }
 
 
@@ -71,19 +77,18 @@ def probe_scores(latents, states, groups):
     Every clip is read by a probe fitted on other videos (five folds). Energy is read straight from
     z, and computed from the probed velocities. 1 is perfect, 0 no better than the mean.
     """
-    truth = {
-        "position": states[..., :2].reshape(len(states), 4),
-        "velocity": states[..., 2:].reshape(len(states), 4),
-        "energy, straight from z": kinetic_energy(states),
-    }
+    true = _targets(states)
     read = {
         name: cross_val_predict(ridge_probe(), latents, target, groups=groups, cv=GroupKFold(5))
-        for name, target in truth.items()
+        for name, target in true.items()
     }
-    scores = {name: float(r2_score(target, read[name])) for name, target in truth.items()}
-    energy_from_velocities = 0.5 * np.square(read["velocity"]).sum(axis=1)
-    energy_score = r2_score(truth["energy, straight from z"], energy_from_velocities)
-    return scores | {"energy, from velocities": float(energy_score)}
+    from_velocities = 0.5 * np.square(read["velocity"]).sum(axis=1)
+    return {
+        "position": float(r2_score(true["position"], read["position"])),
+        "velocity": float(r2_score(true["velocity"], read["velocity"])),
+        "energy, straight from z": float(r2_score(true["energy"], read["energy"])),
+        "energy, from velocities": float(r2_score(true["energy"], from_velocities)),
+    }
 
 
 def frame_pca(videos, n_components, *, seed, clip_frames=16, stride=4, size=16):

@@ -1,12 +1,13 @@
 """Times of several calls, measured side by side in one run."""
 
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
 
-from .intervals import median_and_interval, to_digits
+from .intervals import Median, median_and_interval
 
 
 def seconds(calls, *, rounds, warm_up=2):
@@ -25,25 +26,41 @@ def seconds(calls, *, rounds, warm_up=2):
     return {name: np.array(times[warm_up:]) for name, times in taken.items()}
 
 
-def side_by_side(measured, reference):
-    """{name: (rounds)} → {name: {"median", "interval"}}, and "ratio", the same of value / reference.
+@dataclass(frozen=True)
+class SideBySide:
+    """Times of one run: each one's `Median`, and that of its ratio to the reference's, round by round.
 
-    The ratio is taken round by round; the reference has none. Intervals are 95 %, of the median over
-    the rounds of this run: another run, on a machine in another state, may lie outside.
+    `medians` have all names, `ratios` all but `reference`. Intervals are 95 %, over the rounds of this
+    run: another run, on a machine in another state, may lie outside.
     """
-    compared = {name: median_and_interval(values) for name, values in measured.items()}
-    for name, values in measured.items():
-        if name != reference:
-            compared[name]["ratio"] = median_and_interval(values / measured[reference])
-    return compared
+
+    reference: str
+    medians: dict[str, Median]
+    ratios: dict[str, Median]
+
+    def to_dict(self):
+        """As in `results.json`: {name: its median, with "ratio"}."""
+        saved = {name: median.to_dict() for name, median in self.medians.items()}
+        for name, ratio in self.ratios.items():
+            saved[name]["ratio"] = ratio.to_dict()
+        return saved
+
+
+def side_by_side(measured, reference):
+    """`SideBySide` of {name: (rounds)}; the ratio is value / reference."""
+    ratios = {name: values / measured[reference] for name, values in measured.items() if name != reference}
+    return SideBySide(
+        reference,
+        {name: median_and_interval(values) for name, values in measured.items()},
+        {name: median_and_interval(values) for name, values in ratios.items()},
+    )
 
 
 def times_table(compared, unit="ms per step"):
-    """`side_by_side`'s result for reading: medians and ratios with their intervals."""
-    reference = next(name for name, of in compared.items() if "ratio" not in of)
-    table = pd.DataFrame({unit: {name: to_digits(of, 3) for name, of in compared.items()}})
-    ratios = [to_digits(of["ratio"], 3) if "ratio" in of else "" for of in compared.values()]
-    return table.assign(**{f"× {reference}": ratios})
+    """A `SideBySide` for reading: medians and ratios with their intervals."""
+    columns = {unit: compared.medians, f"× {compared.reference}": compared.ratios}
+    words = {title: {name: m.significant(3) for name, m in of.items()} for title, of in columns.items()}
+    return pd.DataFrame(words, index=list(compared.medians)).fillna("")
 
 
 def _wait_for_gpu():

@@ -41,8 +41,8 @@ def write_atomically(path, write, elsewhere=ELSEWHERE):
 
 
 def write_json(path, value):
-    """Write JSON atomically. NaN and infinity are refused: `ValueError`."""
-    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    """Write JSON atomically, a summary as its `to_dict()`. NaN and infinity are refused: `ValueError`."""
+    text = json.dumps(value, indent=2, allow_nan=False, default=lambda summary: summary.to_dict()) + "\n"
     write_atomically(path, lambda unfinished: Path(unfinished).write_text(text, encoding="utf-8"))
 
 

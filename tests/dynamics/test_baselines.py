@@ -192,7 +192,7 @@ def test_the_floors_and_the_papers_arms_are_what_they_are_called():
     models = {arm: build() for arm, build in paper_arms(1024).items()}
     assert {arm: n_parameters(model) for arm, model in models.items()} == {
         "HNN": 919_042,  # with dt
-        "Baseline MLP": 1_312_768,
+        "MLP": 1_312_768,
         "residual MLP": 1_312_768,
     }
-    assert models["residual MLP"].residual and not models["Baseline MLP"].residual
+    assert models["residual MLP"].residual and not models["MLP"].residual

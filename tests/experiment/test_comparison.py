@@ -20,13 +20,11 @@ from hjepa_utils import (
     arms_table,
     clustered_interval,
     compare_arms,
-    effect,
     error_growth,
     euler_step,
     fit,
     fit_seeds,
     implicit_midpoint_step,
-    in_words,
     leapfrog_step,
     long_drift,
     ratio_of_means,
@@ -36,7 +34,6 @@ from hjepa_utils import (
     seeded,
     stormer_verlet_step,
     tao_step,
-    to_digits,
     training_error,
 )
 from hjepa_utils.dynamics.baselines import GRU, NeuralODE
@@ -94,7 +91,7 @@ def test_options_of_one_call_override_the_settings(tmp_path, windows):
     with seeded(0):
         untrained = [builders()["MLP"]()]
     start, after_slow, after_fast = (
-        training_error(models, windows, seed=0)["mean"] for models in (untrained, slow, fast)
+        training_error(models, windows, seed=0).mean for models in (untrained, slow, fast)
     )
     assert abs(after_slow - start) < 1e-3 < start - after_fast
 
@@ -105,10 +102,10 @@ def test_training_errors_have_intervals_over_training_videos(windows):
     with torch.no_grad():
         rolled = torch.stack([mlp.rollout(windows.train[:, 0], 4)[:, 1:] for mlp in mlps])
     of_windows = (rolled - windows.train[:, 1:]).square().mean(dim=(0, 2, 3)).double().numpy()
-    assert error["mean"] == pytest.approx(of_windows.mean(), rel=1e-6)
-    assert error["n_groups"] == 3
+    assert error.mean == pytest.approx(of_windows.mean(), rel=1e-6)
+    assert error.n_groups == 3
     expected = clustered_interval(of_windows, [2] * 5 + [3] + [4] * 2, rng=np.random.default_rng(3))
-    np.testing.assert_allclose(error["interval"], expected, rtol=1e-6)
+    np.testing.assert_allclose(error.interval, expected, rtol=1e-6)
 
 
 def test_errors_drifts_and_distances_are_those_of_each_model(windows):
@@ -148,8 +145,8 @@ def test_a_long_drift_is_that_of_the_first_windows_in_float64(windows):
         for model in models:
             energies = energy(rollout(rk4_step, energy, starts, model.clamped_dt.double(), 200))
             ratios.append((energies - energies[:, :1]).abs().amax(dim=1) / spread)
-    assert found["mean"] == pytest.approx(torch.stack(ratios).mean().item(), rel=1e-9)
-    assert found["n_groups"] == 2
+    assert found.mean == pytest.approx(torch.stack(ratios).mean().item(), rel=1e-9)
+    assert found.n_groups == 2
 
 
 @pytest.mark.parametrize("step", [euler_step, implicit_midpoint_step])
@@ -167,37 +164,30 @@ def test_differences_are_paired_and_intervals_over_videos():
     one_seed = np.tile(common, (1, 1, 4))
     values = {"A": np.concatenate([one_seed - 1, one_seed + 1]), "B": one_seed + 0.3}
     compared = compare_arms(values, "A", groups, seed=1)
-    assert "difference" not in compared["A"]
-    np.testing.assert_allclose(compared["B"]["difference"]["interval"], [0.3, 0.3], rtol=1e-9)
+    assert compared.reference == "A" and list(compared.differences) == ["B"]
+    np.testing.assert_allclose(compared.differences["B"].interval, [0.3, 0.3], rtol=1e-9)
     expected = clustered_interval(one_seed.mean(axis=(0, 2)), groups, rng=np.random.default_rng(1))
-    np.testing.assert_allclose(compared["A"]["interval"], expected, rtol=1e-12)
+    np.testing.assert_allclose(compared.summaries["A"].interval, expected, rtol=1e-12)
     middle = common.mean()
-    np.testing.assert_allclose(compared["A"]["per_seed"], [middle - 1, middle + 1])
+    np.testing.assert_allclose(compared.per_seed["A"], [middle - 1, middle + 1])
     table = arms_table(compared)
     assert table.loc["B", "− A"] == "0.300 [0.300, 0.300]" and table.loc["B", ""] == "higher"
     assert list(table.loc["A", ["− A", ""]]) == ["", ""]
-
-
-def test_an_effect_is_what_the_interval_leaves():
-    assert effect({"interval": [-0.2, -0.1], "n_groups": 6}) == "lower"
-    assert effect({"interval": [0.1, 0.2], "n_groups": 10}) == "higher"
-    for undecided in ([-0.1, 0.2], [0.0004, 0.2], [0.0, 0.0]):
-        assert effect({"interval": undecided, "n_groups": 10}) == "undecided"
-    assert effect({"interval": [0.1, 0.2], "n_groups": 5}) == "undecided"
-    assert in_words({"mean": 1.33249, "interval": [1.2, -0.5]}, 2) == "1.33 [1.20, -0.50]"
-    few = {"mean": 1.33249, "interval": [1.33249, 1.33249], "n_groups": 1}
-    assert in_words(few, 2) == "1.33"
-    assert to_digits({"median": 1152.0, "interval": [0.00462, 1e20]}, 2) == "1,200 [0.0046, 1e+20]"
-    assert to_digits({"median": 2.0, "interval": [9.96, 99.9]}, 2) == "2.0 [10, 100]"
+    assert list(compared.summaries) == list(table.index) == ["A", "B"]
+    assert (compared.difference("A"), compared.difference("B")) == ("–", "0.30 [0.30, 0.30]")
+    saved = compared.to_dict()
+    assert list(saved["A"]) == ["mean", "std", "interval", "n_groups", "per_seed"]
+    assert list(saved["B"]) == [*saved["A"], "difference"]
+    assert saved["B"]["difference"] == compared.differences["B"].to_dict()
 
 
 def test_growth_is_compared_with_growth_in_proportion():
     steps, groups = np.arange(1, 6), np.arange(4)
     for exponent, sign in ((0.5, -1), (1, 0), (2, 1)):
         growth = error_growth(np.tile(0.1 * steps**exponent, (2, 4, 1)), groups, seed=0)
-        np.testing.assert_allclose([growth["first"]["mean"], *growth["first"]["interval"]], 0.1)
-        np.testing.assert_allclose([growth["last"]["mean"], *growth["last"]["interval"]], 0.1 * 5**exponent)
-        assert np.sign(np.round(growth["excess"]["mean"], 12)) == sign
+        np.testing.assert_allclose([growth["first"].mean, *growth["first"].interval], 0.1)
+        np.testing.assert_allclose([growth["last"].mean, *growth["last"].interval], 0.1 * 5**exponent)
+        assert np.sign(np.round(growth["excess"].mean, 12)) == sign
 
 
 @pytest.mark.parametrize("step", [euler_step, leapfrog_step, rk4_step, tao_step])
@@ -222,14 +212,14 @@ def test_a_ratio_of_means_has_the_interval_of_resampled_videos():
     rng, groups = np.random.default_rng(0), np.array([0, 0, 1, 2, 2, 2, 3])
     first, second = rng.uniform(1, 2, 7), rng.uniform(1, 2, 7)
     exact = ratio_of_means(1.9 * second, second, groups, seed=3)
-    np.testing.assert_allclose([exact["mean"], *exact["interval"]], 1.9)
+    np.testing.assert_allclose([exact.mean, *exact.interval], 1.9)
     drawn = np.random.default_rng(3).integers(4, size=(10_000, 4))
     ratios = []
     for draw in drawn:
         rows = np.concatenate([np.flatnonzero(groups == group) for group in draw])
         ratios.append(first[rows].sum() / second[rows].sum())
     found = ratio_of_means(first, second, groups, seed=3)
-    np.testing.assert_allclose(found["interval"], np.quantile(ratios, percentile_levels(4)))
+    np.testing.assert_allclose(found.interval, np.quantile(ratios, percentile_levels(4)))
 
 
 def test_arms_of_other_seeds_are_not_mixed_up_where_seeds_are_trained_together(

@@ -1,15 +1,23 @@
 """Statistics against closed forms, plain loops and brute force."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from scipy.stats import binom, norm, ttest_1samp
 
 from hjepa_utils import (
+    Summary,
     clustered_interval,
+    in_words,
     median_and_interval,
+    ratio_of_means,
+    summarise,
+    to_digits,
+    write_json,
 )
-from hjepa_utils.experiment.intervals import percentile_levels
+from hjepa_utils.experiment.intervals import Median, percentile_levels
 
 
 def brute_force_interval(values, groups, n_resamples, seed):
@@ -87,14 +95,14 @@ def test_the_interval_of_a_median_is_between_two_of_the_values(n, rank):
     """The 1st, 2nd and 10th of 6, 9 and 31 from either end, as in tables of the sign test."""
     values = np.random.default_rng(n).permutation(np.arange(1, n + 1) ** 2)
     found = median_and_interval(values)
-    assert found["median"] == np.median(values)
-    assert found["interval"] == [rank**2, (n + 1 - rank) ** 2]
+    assert found.median == np.median(values)
+    assert found.interval == (rank**2, (n + 1 - rank) ** 2)
     assert binom.cdf(rank - 1, n, 0.5) <= 0.025 < binom.cdf(rank, n, 0.5)
 
 
 def test_the_interval_of_a_median_covers_it_whatever_the_distribution():
     draws = np.random.default_rng(0).exponential(size=(1_000, 9)) ** 3
-    intervals = np.array([median_and_interval(draw)["interval"] for draw in draws])
+    intervals = np.array([median_and_interval(draw).interval for draw in draws])
     covered = (intervals[:, 0] < np.log(2) ** 3) & (np.log(2) ** 3 < intervals[:, 1])
     assert abs(covered.mean() - 0.961) < 3 * (0.961 * 0.039 / 1_000) ** 0.5
 
@@ -102,3 +110,29 @@ def test_the_interval_of_a_median_covers_it_whatever_the_distribution():
 def test_five_rounds_are_too_few_for_an_interval():
     with pytest.raises(ValueError, match="median of 5 has no 95 % interval"):
         median_and_interval(np.arange(5.0))
+
+
+def test_a_summary_is_printed_one_way():
+    summary = Summary(1.33249, (1.2, -0.5), 10)
+    assert summary.fixed(2) == in_words(summary, 2) == "1.33 [1.20, -0.50]"
+    assert summary.fixed() == "1.332 [1.200, -0.500]"
+    assert Summary(1.33249, (1.33249, 1.33249), 1).fixed(2) == "1.33"
+    assert Summary(1.33249, (1.3, 1.4), 5).significant(3) == "1.33"
+    time = Median(1152.0, (0.00462, 1e20), 9)
+    assert time.significant(2) == to_digits(time, 2) == "1,200 [0.0046, 1e+20]"
+    assert Median(2.0, (9.96, 99.9), 9).significant() == "2.0 [10, 100]"
+
+
+def test_a_summary_comes_back_from_json(tmp_path):
+    values, groups = np.random.default_rng(0).normal(size=24), np.arange(24) // 3
+    summary = summarise(values, groups, rng=np.random.default_rng(1))
+    assert summary.n_groups == 8
+    np.testing.assert_allclose([summary.mean, summary.std], [values.mean(), values.std()])
+    assert summary.interval == clustered_interval(values, groups, rng=np.random.default_rng(1))
+    ratio = ratio_of_means(values + 5, values + 6, groups, seed=0)
+    write_json(tmp_path / "saved.json", {"summary": summary, "of": [ratio]})
+    saved = json.loads((tmp_path / "saved.json").read_text())
+    assert list(saved["summary"]) == ["mean", "std", "interval", "n_groups"]
+    assert Summary.from_dict(saved["summary"] | {"per_seed": [1.0]}) == summary
+    assert "std" not in saved["of"][0] and Summary.from_dict(saved["of"][0]) == ratio
+    assert median_and_interval(np.arange(7.0)).to_dict() == {"median": 3.0, "interval": [0.0, 6.0]}

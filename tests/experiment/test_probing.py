@@ -46,6 +46,10 @@ def test_a_linear_latent_is_read_without_error(states):
     fitted, others = states[:12], states[12:]
     z = latents_of(states, states)
     probe = StateProbe(z[:12].reshape(-1, 9), fitted.reshape(-1, 2, 4))
+    read = probe.read(z[12:])  # (4, 15, 9) latents
+    np.testing.assert_allclose(read["position"], others[..., :2].reshape(4, 15, 4), atol=0.2)
+    np.testing.assert_allclose(read["velocity"], others[..., 2:].reshape(4, 15, 4), atol=0.2)
+    np.testing.assert_allclose(read["energy"][..., 0], kinetic_energy(others), rtol=1e-3)
     errors = probe.errors(z[None, 12:], others)
     shapes = dict.fromkeys(errors, (1, 4, 15)) | {"largest energy drift": (1, 4, 1)}
     assert {name: values.shape for name, values in errors.items()} == shapes

@@ -103,24 +103,24 @@ def contestants(dim, device):
     for layer in hnn.layers:  # steps as long as the trained ones; the published initial field is almost zero
         nn.init.xavier_normal_(layer.weight, gain=1.5, generator=torch.Generator().manual_seed(0))
     models = {
-        "Baseline MLP": mlp,
-        "HNN (Euler)": HamiltonianDynamics(hnn, euler_step),
-        "HNN (leapfrog)": HamiltonianDynamics(hnn),
-        "HNN (leapfrog, autograd)": HamiltonianDynamics(AutogradHNN(hnn)),
-        "separable HNN (leapfrog)": HamiltonianDynamics(SeparableHNN(dim)),
+        "MLP": mlp,
+        "HNN, Euler": HamiltonianDynamics(hnn, euler_step),
+        "HNN": HamiltonianDynamics(hnn),
+        "HNN, autograd": HamiltonianDynamics(AutogradHNN(hnn)),
+        "separable HNN": HamiltonianDynamics(SeparableHNN(dim)),
     }
     if find_spec("torchdiffeq"):
         for name, method in {"Euler": "euler", "midpoint": "midpoint", "RK4": "rk4"}.items():
             models[f"torchdiffeq, {name}"] = Solver(hnn, method)
     models = {name: model.to(device) for name, model in models.items()}
-    leapfrog = models["HNN (leapfrog)"]
+    leapfrog = models["HNN"]
     if compiled := compiled_rollout(leapfrog, dim, device):
-        models["HNN (leapfrog, compiled)"] = compiled
+        models["HNN, compiled"] = compiled
     if torch.device(device).type == "cuda":
-        models |= {"HNN (leapfrog, graphed)": graphed_rollout(leapfrog), "MLP, graphed": graphed_rollout(mlp)}
+        models |= {"HNN, graphed": graphed_rollout(leapfrog), "MLP, graphed": graphed_rollout(mlp)}
     if jax_peer.usable(device):
         models |= {
-            "HNN (leapfrog, JAX)": Fast(jax_peer.rollout_of(leapfrog)),
+            "HNN, JAX": Fast(jax_peer.rollout_of(leapfrog)),
             "MLP, JAX": Fast(jax_peer.rollout_of(mlp)),
         }
     return models
@@ -171,8 +171,8 @@ def growth(values, device, *, batch=32, dim=1024, horizon=3, rounds=5):
         for value in settings:
             at = usual | {quantity: value}
             models = {
-                "HNN (leapfrog)": HamiltonianDynamics(HNN(at["dim"])),
-                "Baseline MLP": BaselineMLP(at["dim"]),
+                "HNN": HamiltonianDynamics(HNN(at["dim"])),
+                "MLP": BaselineMLP(at["dim"]),
             }
             models = {name: model.to(device) for name, model in models.items()}
             z0 = torch.randn(at["batch"], at["dim"], generator=torch.Generator().manual_seed(0)).to(device)
@@ -249,4 +249,4 @@ def multiply_adds(dim, hidden_dims=(512, 512, 256)):
     """
     hidden = sum(a * b for a, b in pairwise(hidden_dims))
     stage = 2 * hidden + 2 * (dim // 2) * hidden_dims[0]
-    return {"HNN (leapfrog)": 3 * stage, "Baseline MLP": 2 * dim * 512 + 512 * 512}
+    return {"HNN": 3 * stage, "MLP": 2 * dim * 512 + 512 * 512}
