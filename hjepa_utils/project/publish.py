@@ -6,8 +6,8 @@ from pathlib import Path
 
 import nbformat
 
+from ..experiment.ledger import all_claims
 from ..runs.files import write_atomically, write_json
-from ..systems.hjepa.claims import write_claims
 
 MAX_NOTEBOOK_KB = 300  # GitHub shows larger notebooks late or not at all
 _WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -16,7 +16,7 @@ _WIDGET = "application/vnd.jupyter.widget-view+json"
 def publish_figures(run_folder, target, names, *, since):
     """Copy what the run that began at `since` made, and remove pictures that it no longer makes.
 
-    `names` are the notebooks whose results are kept. The ledger of claims is made anew from them.
+    `names` are the notebooks whose results are kept. Their claims become `claims.json`.
     """
     saved = json.loads((run_folder / "results.json").read_text())
     for part in ("results", "wall_clock"):
@@ -28,8 +28,8 @@ def publish_figures(run_folder, target, names, *, since):
     for stale in {p.name for p in target.glob("*.png")} - {p.name for p in pictures}:
         (target / stale).unlink()
     write_json(target / "results.json", saved)
-    if "08_controls" in saved["results"]:
-        write_claims(target / "results.json", target / "claims.json")
+    if claims := all_claims(saved):
+        write_json(target / "claims.json", {"run": saved["run"], "claims": claims})
     print(f"published {len(pictures)} figures and results.json to {target}")
 
 

@@ -1,14 +1,13 @@
-"""The README's generated parts, made from `figures/results.json`."""
+"""The generated parts of this repository's pages, made from `figures/results.json`."""
 
 import json
 import re
 from pathlib import Path
 
-from ..experiment.ledger import claims_table
+from ..experiment.ledger import all_claims, claims_table, markdown, saved_parts, table
 from ..runs.files import write_atomically
-from ..systems.hjepa.tables import controls_table, results_table, timing_table, true_state_table
 
-_MARKED = r"(<!-- {0} -->\n).*?(<!-- end of {0} -->)"
+SHORT = ("linear map", "residual MLP", "MLP", "training mean", "HNN", "persistence")
 
 
 def cost_cell(cost):
@@ -17,26 +16,44 @@ def cost_cell(cost):
     return f"{minutes}:{seconds:02d} min, {cost['peak_GB']} GB"
 
 
-def refresh_readme(root):
-    """Put the tables of `figures/results.json` and `claims.json` between the README's markers.
+def short_table(saved):
+    """The README's six rows, out of notebook 8's table of controls."""
+    controls = saved["results"]["08_controls"]["tables"]["Controls"]
+    rows = [row[:2] for row in controls["rows"] if row[0] in SHORT]
+    return markdown(table(("model", "MSE over 15 steps [95 %]"), rows))
 
-    What the notebooks cost goes into its index.
+
+def all_tables(saved):
+    """Every table that a notebook saved, under its title, with its note."""
+    sections = [
+        f"## {title}\n\nMeasured in [notebook {int(notebook[:2])}](../notebooks/{notebook}.ipynb).\n\n"
+        + markdown(data)
+        for notebook, part in saved_parts(saved)
+        for title, data in part.get("tables", {}).items()
+    ]
+    return "\n\n".join(sections)
+
+
+def refresh_readme(root):
+    """Put `figures/results.json` between the markers of README.md and of figures/README.md.
+
+    What the notebooks cost goes into the README's index. Raises `ValueError` where a marker is missing.
     """
-    readme = root / "README.md"
-    saved, claims = (
-        json.loads((root / "figures" / name).read_text()) for name in ("results.json", "claims.json")
-    )
-    tables = {"results": results_table(saved), "timing": timing_table(saved)}
-    tables |= {"controls": controls_table(saved), "true state": true_state_table(saved)}
-    tables["claims"] = claims_table(claims)
-    text = readme.read_text(encoding="utf-8")
-    for name, table in tables.items():
-        marked = re.compile(_MARKED.format(name), re.DOTALL)
-        text, n_marked = marked.subn(lambda m, table=table: f"{m[1]}{table}\n{m[2]}", text)
+    saved = json.loads((root / "figures" / "results.json").read_text())
+    ledger = markdown(claims_table(all_claims(saved)))
+    _fill(root / "figures" / "README.md", {"claims": ledger, "tables": all_tables(saved)})
+    _fill(root / "README.md", {"results": short_table(saved)}, costs=saved["wall_clock"]["quick_costs"])
+
+
+def _fill(page, generated, costs=()):
+    text = page.read_text(encoding="utf-8")
+    for name, new in generated.items():
+        marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+        text, n_marked = marked.subn(lambda m, new=new: f"{m[1]}{new}\n{m[2]}", text)
         if n_marked != 1:
             wanted = f"<!-- {name} --> and <!-- end of {name} -->"
-            raise ValueError(f"README.md needs one pair of markers: {wanted}")
-    for name, cost in saved["wall_clock"]["quick_costs"].items():
+            raise ValueError(f"{page} needs one pair of markers: {wanted}")
+    for name in costs:
         row = re.compile(rf"(\(notebooks/{name}\.ipynb\) \|[^|\n]*\|)[^|\n]*\|")
-        text = row.sub(lambda m, cost=cost: f"{m[1]} {cost_cell(cost)} |", text)
-    write_atomically(readme, lambda path: Path(path).write_text(text, encoding="utf-8"))
+        text = row.sub(lambda m, cost=costs[name]: f"{m[1]} {cost_cell(cost)} |", text)
+    write_atomically(page, lambda path: Path(path).write_text(text, encoding="utf-8"))

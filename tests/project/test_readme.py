@@ -1,64 +1,117 @@
-"""The README says what was measured, and links to what is there."""
+"""The pages say what was measured, and link to what is there."""
 
 import json
 import re
 import shutil
+from math import inf
 
-from hjepa_utils.experiment.ledger import claims_table
+import pytest
+
+from hjepa_utils import Summary, verdict
+from hjepa_utils.experiment.ledger import REFUTED, UNTESTABLE, all_claims, saved_parts
 from hjepa_utils.project.arguments import find_notebooks
-from hjepa_utils.project.readme import cost_cell, refresh_readme
+from hjepa_utils.project.readme import SHORT, cost_cell, refresh_readme
 from hjepa_utils.runs.run import ROOT
-from hjepa_utils.systems.hjepa.claims import ledger
-from hjepa_utils.systems.hjepa.tables import (
-    controls_table,
-    mean_and_range,
-    results_table,
-    time_cell,
-    timing_table,
-    true_state_table,
-)
 
 README = (ROOT / "README.md").read_text()
+RESULTS = (ROOT / "figures" / "README.md").read_text()
+SAVED, CLAIMS = (
+    json.loads((ROOT / "figures" / name).read_text()) for name in ("results.json", "claims.json")
+)
 
 
-def test_the_tables_are_those_of_results_json():
-    saved = json.loads((ROOT / "figures" / "results.json").read_text())
-    for table in (results_table, timing_table, controls_table, true_state_table):
-        assert table(saved) in README
-
-
-def test_cells_say_medians_intervals_and_ranges():
-    time = {"median": 1.2345, "interval": [1.2, 1.3]}
-    assert time_cell(time) == "1.23 [1.20, 1.30] ms"
-    assert time_cell(time | {"ratio": {"median": 3.21, "interval": [3, 3.4]}}) == (
-        "1.23 [1.20, 1.30] ms<br>3.2 [3.0, 3.4] ×"
-    )
-    assert time_cell(None) == "–"
-    assert mean_and_range([0.141]) == "0.14"
-    assert mean_and_range([0.1, 0.2, 0.15]) == "0.15 (0.10 to 0.20)"
-
-
-def test_the_ledger_is_that_of_claims_json_which_follows_from_results_json():
-    saved, claims = (
-        json.loads((ROOT / "figures" / name).read_text()) for name in ("results.json", "claims.json")
-    )
-    assert claims_table(claims) in README
-    assert claims == {"run": saved["run"], "claims": ledger(saved)}
-
-
-def test_refreshing_it_from_the_same_results_changes_nothing(tmp_path):
+def test_refreshing_the_pages_from_the_same_results_changes_nothing(tmp_path):
     (tmp_path / "figures").mkdir()
-    for file in ("README.md", "figures/results.json", "figures/claims.json"):
+    for file in ("README.md", "figures/README.md", "figures/results.json"):
         shutil.copy(ROOT / file, tmp_path / file)
+    for page in ("README.md", "figures/README.md"):  # what is between the markers is not read
+        emptied = re.sub(
+            r"(<!-- (\w+) -->\n).*?(<!-- end of \2 -->)", r"\1\3", (tmp_path / page).read_text(), flags=re.S
+        )
+        assert len(emptied) < len((ROOT / page).read_text())
+        (tmp_path / page).write_text(emptied)
     refresh_readme(tmp_path)
     assert (tmp_path / "README.md").read_text() == README
+    assert (tmp_path / "figures/README.md").read_text() == RESULTS
 
 
-def test_every_local_link_and_picture_exists():
-    links = re.findall(r"\]\(([^)#\s]+)", README) + re.findall(r'src="([^"]+)"', README)
-    local = [link for link in links if not link.startswith("http")]
+def test_a_page_without_its_markers_is_refused(tmp_path):
+    (tmp_path / "figures").mkdir()
+    shutil.copy(ROOT / "figures/results.json", tmp_path / "figures/results.json")
+    (tmp_path / "figures/README.md").write_text("<!-- tables -->\n<!-- end of tables -->\n")
+    with pytest.raises(
+        ValueError, match="needs one pair of markers: <!-- claims --> and <!-- end of claims -->"
+    ):
+        refresh_readme(tmp_path)
+
+
+def test_the_results_page_has_every_table_and_claim():
+    tables = [pair for _, part in saved_parts(SAVED) for pair in part.get("tables", {}).items()]
+    assert len(tables) >= 8
+    for title, table in tables:
+        assert f"\n## {title}\n" in RESULTS and table["note"] in RESULTS
+        for row in table["rows"]:
+            assert f"\n| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" in RESULTS
+    for row in CLAIMS["claims"]:
+        assert (
+            f"(§{row['section']}) | " in RESULTS
+            and f"| **{row['verdict']}** | {row['on V-JEPA 2']} |" in RESULTS
+        )
+
+
+def test_claims_json_is_the_ledger_of_the_published_run():
+    assert CLAIMS["run"] == SAVED["run"] and CLAIMS["claims"] == all_claims(SAVED)
+    assert len(CLAIMS["claims"]) == len({row["claim"] for row in CLAIMS["claims"]}) == 15
+
+
+RULES = {  # claim: (where its number is in results.json, between what it must lie)
+    "1.9× lower error than the MLP": ("08_controls/mlp_over_hnn", 1.45, inf),
+    "leapfrog predicts better than Euler": ("07_symplecticity/arms/mse/HNN, Euler/difference", 0, inf),
+    "the error grows sublinearly": ("08_controls/growth/HNN/excess", -inf, 0),
+    "the drift of H stays bounded": ("07_symplecticity/long_drift/HNN", -inf, 1),
+    "no sinks, no explosions": ("07_symplecticity/distance_after_100_steps", 0.5, 2),
+}
+
+
+@pytest.mark.parametrize("claim", RULES)
+def test_a_published_verdict_follows_from_the_published_number(claim):
+    path, above, below = RULES[claim]
+    number = SAVED["results"]
+    for key in path.split("/"):
+        number = number[key]
+    (row,) = (row for row in CLAIMS["claims"] if row["claim"] == claim)
+    assert verdict(Summary.from_dict(number), above=above, below=below) == row["verdict"]
+    assert row["on V-JEPA 2"] == UNTESTABLE and SAVED["run"]["encoder"] == "embedded"
+
+
+def test_a_published_verdict_of_two_parts_follows_from_both():
+    for sentence, saved in SAVED["results"]["04_ablations"]["differences"].items():
+        assert verdict(Summary.from_dict(saved), above=0) == saved["verdict"], sentence
+    assert SAVED["results"]["04_ablations"]["differences"]["the HNN beats the MLP"]["verdict"] == REFUTED
+
+
+def test_the_readmes_six_rows_are_those_of_the_controls():
+    controls = SAVED["results"]["08_controls"]["controls"]["15 steps"]
+    shown = re.search(r"<!-- results -->\n(.*?)<!-- end", README, flags=re.S)[1].splitlines()[2:]
+    assert sorted(SHORT, key=lambda name: controls[name]["mean"]) == [
+        row.split(" | ")[0][2:] for row in shown
+    ]
+    for name, row in zip(sorted(SHORT, key=lambda name: controls[name]["mean"]), shown, strict=True):
+        assert row == f"| {name} | {Summary.from_dict(controls[name]).fixed(2)} |"
+
+
+@pytest.mark.parametrize("page", ["README.md", "figures/README.md"])
+def test_every_local_link_and_picture_exists(page):
+    text, folder = (ROOT / page).read_text(), (ROOT / page).parent
+    links = re.findall(r"\]\(([^)\s]+)", text) + re.findall(r'src="([^"]+)"', text)
+    local = [link.split("#") for link in links if not link.startswith("http")]
     assert local
-    assert [link for link in local if not (ROOT / link).exists()] == []
+    assert [link for link, *_ in local if link and not (folder / link).exists()] == []
+    anchors = {
+        re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+        for title in re.findall(r"^#+ (.*)", RESULTS, re.M)
+    }
+    assert [link for link in local if link[0] == "figures/README.md" and not {*link[1:]} <= anchors] == []
 
 
 def test_every_notebook_is_in_the_index():
@@ -67,7 +120,7 @@ def test_every_notebook_is_in_the_index():
 
 
 def test_the_index_has_the_costs_of_results_json():
-    costs = json.loads((ROOT / "figures" / "results.json").read_text())["wall_clock"]["quick_costs"]
+    costs = SAVED["wall_clock"]["quick_costs"]
     for notebook in find_notebooks():
         (row,) = (line for line in README.splitlines() if f"(notebooks/{notebook.name}) |" in line)
         assert f"| {cost_cell(costs[notebook.stem])} |" in row
@@ -75,8 +128,7 @@ def test_the_index_has_the_costs_of_results_json():
 
 def test_the_model_card_has_the_probes_of_results_json():
     card = (ROOT / "hjepa_utils/assets/embedded_vjepa2/README.md").read_text()
-    saved = json.loads((ROOT / "figures" / "results.json").read_text())
-    probes = saved["results"]["06_pretrain_embedded_encoder"]["probe_r2"]
+    probes = SAVED["results"]["06_pretrain_embedded_encoder"]["probe_r2"]
     columns = [probes[name] for name in ("committed weights", "random weights", "PCA of frames")]
     for quantity in ("position", "velocity", "energy, from velocities", "energy, straight from z"):
         ours, *controls = (f"{column[quantity]:.2f}".replace("-", "−") for column in columns)
