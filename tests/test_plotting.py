@@ -1,0 +1,71 @@
+"""Every model has one look, and the shared figures draw the numbers they are given."""
+
+import json
+
+import matplotlib
+import numpy as np
+import pytest
+from helpers import ROOT
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from hjepa_utils import compare_arms, plotting
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def test_no_two_models_look_alike():
+    assert len({tuple(look.values()) for look in map(plotting.style, plotting.STYLE)}) == len(plotting.STYLE)
+    assert plotting.style("a model nobody knows") == {"color": "0.65", "ls": "-"}
+
+
+def test_every_model_of_the_published_results_has_its_look():
+    results = json.loads((ROOT / "figures" / "results.json").read_text())["results"]
+    controls, steps = results["08_controls"], results["07_symplecticity"]
+    of_arms = [results["03_train_hnn"]["models"], results["04_ablations"]["arms"], *steps["arms"].values()]
+    of_arms += [*controls["controls"].values(), *controls["leak"].values(), controls["images"]]
+    of_arms += [*controls["outside"].values(), *results["09_true_state"]["compared"].values()]
+    names = set().union(*of_arms)
+    assert {"HNN", "MLP"} <= names <= plotting.STYLE.keys()
+
+
+def test_arms_are_drawn_at_their_means_with_their_intervals():
+    rng, groups = np.random.default_rng(0), np.repeat(np.arange(8), 3)
+    errors = {arm: rng.normal(size=(2, 24, 5)) + shift for arm, shift in (("MLP", 3), ("HNN", 1))}
+    compared = compare_arms(errors, "HNN", groups, seed=0)
+    (panel,) = plotting.plot_arms({"mse": compared}, {"mse": "MSE"}).axes
+    bar, mean, *others, reference = panel.lines
+    assert list(bar.get_xdata()) == list(compared.summaries["MLP"].interval)
+    assert mean.get_xdata() == [compared.summaries["MLP"].mean]
+    assert reference.get_xdata() == [compared.summaries["HNN"].mean] * 2  # not simply the first arm
+    assert mean.get_color() == plotting.colour("MLP") != others[0].get_color() == plotting.colour("HNN")
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["MLP", "HNN"]
+
+
+def test_horizons_are_means_over_models_and_windows():
+    errors = {arm: np.random.default_rng(k).random((2, 7, 15)) for k, arm in enumerate(("HNN", "MLP"))}
+    figure = plotting.plot_horizons(errors, {"HNN": errors["HNN"]})
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    for arm, values in errors.items():
+        np.testing.assert_allclose(lines[arm].get_ydata(), values.mean(axis=(0, 1)))
+        assert list(lines[arm].get_xdata()) == list(range(1, 16))
+        assert lines[arm].get_linestyle() == plotting.style(arm)["ls"]
+
+
+def test_training_has_energy_and_dt_only_where_they_are_learned():
+    rows = [{"epoch": e, "prediction": 1 / e, "test_mse": 2 / e, "energy": 0.1, "dt": 1.0} for e in (1, 2)]
+    plain = [{k: v for k, v in row.items() if k != "dt"} for row in rows]
+    error, energy, dt = plotting.plot_training({"HNN": rows, "MLP": plain}).axes
+    assert [line.get_label() for line in error.lines] == [
+        "HNN, train",
+        "HNN, test",
+        "MLP, train",
+        "MLP, test",
+    ]
+    assert [line.get_label() for line in energy.lines] == ["HNN"] == [line.get_label() for line in dt.lines]
+    assert list(error.lines[1].get_ydata()) == [2.0, 1.0]
