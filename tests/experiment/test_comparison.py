@@ -96,6 +96,17 @@ def test_options_of_one_call_override_the_settings(tmp_path, windows):
     assert abs(after_slow - start) < 1e-3 < start - after_fast
 
 
+def test_training_watches_the_first_window_of_every_video(tmp_path, windows, monkeypatch):
+    monkeypatch.setattr("hjepa_utils.experiment.comparison.fit_arm", lambda *args, **rest: calls.append(args))
+    calls, experiment = [], Experiment(range(2), tmp_path, TRAINING)
+    experiment.train({"MLP": builders()["MLP"]}, windows, "data")
+    ((models, train, watched),) = calls
+    assert len(models) == 2 and train is windows.train
+    assert torch.equal(watched, windows.test[[0, 3]])
+    assert experiment.train({"MLP": builders()["MLP"]}, windows, "data", seeds=range(0)) == {"MLP": []}
+    assert len(calls) == 1
+
+
 def test_training_errors_have_intervals_over_training_videos(windows):
     mlps = [builders()["MLP"]() for _ in range(2)]
     error = training_error(mlps, windows, seed=3)

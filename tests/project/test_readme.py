@@ -100,18 +100,23 @@ def test_the_readmes_six_rows_are_those_of_the_controls():
         assert row == f"| {name} | {Summary.from_dict(controls[name]).fixed(2)} |"
 
 
-@pytest.mark.parametrize("page", ["README.md", "figures/README.md"])
+PAGES = ["README.md", "figures/README.md", *(f"notebooks/{path.name}" for path in find_notebooks())]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_every_local_link_and_picture_exists(page):
     text, folder = (ROOT / page).read_text(), (ROOT / page).parent
+    if page.endswith(".ipynb"):
+        cells = (cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown")
+        text = "\n".join("".join(cell["source"]) for cell in cells)
     links = re.findall(r"\]\(([^)\s]+)", text) + re.findall(r'src="([^"]+)"', text)
     local = [link.split("#") for link in links if not link.startswith("http")]
     assert local
     assert [link for link, *_ in local if link and not (folder / link).exists()] == []
-    anchors = {
-        re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
-        for title in re.findall(r"^#+ (.*)", RESULTS, re.M)
-    }
-    assert [link for link in local if link[0] == "figures/README.md" and not {*link[1:]} <= anchors] == []
+    titles = re.findall(r"^#+ (.*)", RESULTS, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+    of_results = [anchor for link, *anchor in local if link.endswith("figures/README.md")]
+    assert {anchor for one in of_results for anchor in one} <= anchors
 
 
 def test_every_notebook_is_in_the_index():
