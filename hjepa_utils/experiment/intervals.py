@@ -87,18 +87,13 @@ def percentile_levels(n_groups):
     return low, 1 - low
 
 
-def _resampled(columns, groups, *, rng, n_resamples):
-    """Sums of columns (k, n) over whole groups drawn with replacement, (k, n_resamples); n_groups."""
-    _, index = np.unique(groups, return_inverse=True)
-    sums = np.stack([np.bincount(index, weights=column) for column in columns])
-    drawn = rng.integers(sums.shape[1], size=(n_resamples, sums.shape[1]))
-    return sums[:, drawn].sum(axis=-1), sums.shape[1]
-
-
 def _interval_of_ratio(top, bottom, groups, *, rng, n_resamples):
-    """95 % interval of Σ top / Σ bottom over resampled groups, (low, high), and the number of groups."""
-    (tops, bottoms), n_groups = _resampled((top, bottom), groups, rng=rng, n_resamples=n_resamples)
-    return tuple(np.quantile(tops / bottoms, percentile_levels(n_groups)).tolist()), n_groups
+    """95 % interval of Σ top / Σ bottom, (n) each, over whole groups drawn with replacement; their number."""
+    _, index = np.unique(groups, return_inverse=True)
+    tops, bottoms = (np.bincount(index, weights=values) for values in (top, bottom))
+    drawn = rng.integers(len(tops), size=(n_resamples, len(tops)))
+    ratios = tops[drawn].sum(axis=1) / bottoms[drawn].sum(axis=1)
+    return tuple(np.quantile(ratios, percentile_levels(len(tops))).tolist()), len(tops)
 
 
 def clustered_interval(values, groups, *, rng, n_resamples=10_000):
