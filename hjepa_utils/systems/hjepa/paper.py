@@ -20,6 +20,18 @@ PUBLISHED = {  # the paper's tables 2 and 3: MSE in raw latent units, drift in u
     "HNN, Euler": ("0.114 ± 0.050", "0.012 ± 0.008"),
     "MLP": ("0.196 ± 0.058", "0.327 ± 0.244"),
 }
+
+
+def mse(arm):
+    """The published error of an arm, without its spread, as text."""
+    return PUBLISHED[arm][0].partition(" ")[0]
+
+
+def drift(arm):
+    """The published drift of an arm, without its spread, as text."""
+    return PUBLISHED[arm][1].partition(" ")[0]
+
+
 PUBLISHED_TRAINING = {  # its table 1
     "optimiser": "AdamW",
     "learning rate": 1e-3,
