@@ -15,7 +15,7 @@ STYLE = {  # model: (colour, dash)
     "HNN, Störmer–Verlet": (PALETTE[4], ":"),
     "HNN, Tao": (PALETTE[5], "-"),
     "HNN, autograd": (PALETTE[4], "-"),
-    "HNN, compiled": (PALETTE[9], "-."),
+    "HNN, compiled": (PALETTE[6], "-"),
     "separable HNN": (PALETTE[9], "--"),
     "MLP": (PALETTE[3], "--"),
     "residual MLP": (PALETTE[4], "-."),
