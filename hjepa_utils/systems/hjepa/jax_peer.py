@@ -107,7 +107,7 @@ def loss(parameters, windows, weight):
 
 
 def update_call(model, windows, *, weight=0.5, lr=1e-3, weight_decay=1e-5):
-    """A function without arguments: one jitted update like `benchmark.update_call`; the loss before it, (1)."""
+    """A function without arguments: one jitted update like `benchmark.update_call`; the loss, (1)."""
     import optax
 
     jax = load()

@@ -112,7 +112,7 @@ def _rates(record, name, ways, batch, seconds_at_best):
     taken = record.timed(name, calls, at_most=8)
     n_clips = {key: min(batch, 4) if key == ONE else batch for key in taken}
     rates = {key: n_clips[key] / s for key, s in taken.items()}
-    row = side_by_side(rates, PLAIN) if PLAIN in rates else {}
+    row = side_by_side(rates, PLAIN).to_dict() if PLAIN in rates else {}
     for key in row:
         row[key] |= {"share": row[key]["median"] * seconds_at_best, "difference from plain": apart.get(key)}
     if record.device.type == "cuda":

@@ -105,4 +105,4 @@ def compared(taken, reference, divided_by=1):
         return {}
     reference = reference if reference in taken else next(iter(taken))
     times = {name: 1e3 * s / divided_by for name, s in taken.items()}
-    return {"times": side_by_side(times, reference), "rounds": len(taken[reference])}
+    return {"times": side_by_side(times, reference).to_dict(), "rounds": len(taken[reference])}

@@ -15,7 +15,7 @@ from ...runs.hardware import seeded
 from . import benchmark, jax_peer
 from .measure_record import compared
 
-OURS, MLP = "HNN (leapfrog)", "Baseline MLP"
+OURS, MLP = "HNN", "MLP"
 
 
 def updates(record, into):
@@ -36,7 +36,7 @@ def _updates(record, windows):
     """{name: function without arguments that makes one update}; all leapfrogs start from the same weights."""
     hnn, mlp = trainable(record.settings, record.device)
     published = HamiltonianDynamics(benchmark.AutogradHNN(copy.deepcopy(hnn.hamiltonian))).to(record.device)
-    plain = {"HNN (leapfrog, autograd)": published, OURS: copy.deepcopy(hnn), MLP: copy.deepcopy(mlp)}
+    plain = {"HNN, autograd": published, OURS: copy.deepcopy(hnn), MLP: copy.deepcopy(mlp)}
     calls = {name: benchmark.update_call(model, windows) for name, model in plain.items()}
     for name, model in {OURS: hnn, MLP: mlp}.items():
         if record.device.type == "cuda":

@@ -34,7 +34,7 @@ def states(model, n_steps=4):
 def test_all_leapfrogs_go_through_the_same_states(contestants):
     expected = states(contestants["HNN"])
     assert (expected[:, -1] - expected[:, 0]).norm(dim=1).min() > 0.5
-    others = [name for name in contestants if name.startswith("HNN,")]
+    others = [name for name in contestants if name.startswith("HNN,") and name != "HNN, Euler"]
     assert {"HNN, autograd", "HNN, compiled"} <= set(others)
     for other in others:
         torch.testing.assert_close(states(contestants[other]), expected, rtol=1e-5, atol=1e-5)
@@ -87,10 +87,10 @@ def test_ratios_are_taken_round_by_round():
     slowness = np.random.default_rng(0).permutation(np.logspace(0, 2, 9))
     factors = np.array([3.0, 3.4, 2.9, 3.1, 3.3, 2.8, 3.2, 2.7, 3.5])
     compared = timing.side_by_side({"new": factors * slowness, "old": slowness}, "old")
-    assert compared["new"]["ratio"]["median"] == pytest.approx(3.1)
-    np.testing.assert_allclose(compared["new"]["ratio"]["interval"], [2.8, 3.4])
-    np.testing.assert_allclose(compared["old"]["median"], 10)
-    np.testing.assert_allclose(compared["old"]["interval"], 10 ** np.array([0.25, 1.75]))
+    assert compared.ratios["new"].median == pytest.approx(3.1)
+    np.testing.assert_allclose(compared.ratios["new"].interval, [2.8, 3.4])
+    np.testing.assert_allclose(compared.medians["old"].median, 10)
+    np.testing.assert_allclose(compared.medians["old"].interval, 10 ** np.array([0.25, 1.75]))
     table = timing.times_table(compared, "s")
     assert list(table.loc["old"]) == ["10.0 [1.78, 56.2]", ""]
     assert table.loc["new", "× old"] == "3.10 [2.80, 3.40]"
@@ -107,9 +107,7 @@ def test_updates_move_the_weights_of_single_and_stacked_models():
 def test_growth_has_every_value_of_every_quantity():
     grown = benchmark.growth({"batch": (1, 2), "horizon": (1, 3)}, "cpu", dim=16, rounds=1)
     assert {quantity: list(rows) for quantity, rows in grown.items()} == {"batch": [1, 2], "horizon": [1, 3]}
-    assert all(
-        set(row) == {"HNN", "MLP"} for rows in grown.values() for row in rows.values()
-    )
+    assert all(set(row) == {"HNN", "MLP"} for rows in grown.values() for row in rows.values())
 
 
 def test_one_clip_at_a_time_gives_the_same_embeddings(tmp_path):
@@ -119,7 +117,7 @@ def test_one_clip_at_a_time_gives_the_same_embeddings(tmp_path):
     expected = encode_video(encoder, tmp_path / "balls.mp4")
     torch.testing.assert_close(latents, expected, rtol=1e-4, atol=1e-4)
     rates = benchmark.clips_per_second([tmp_path / "balls.mp4"], encoder, encoder, rounds=6)
-    assert all(rate["interval"][0] > 0 for rate in rates.values())
+    assert all(rate.interval[0] > 0 for rate in rates.medians.values())
     one = benchmark.share_of_matrix_rate(1, encoder)
     rate = benchmark.flops_per_clip(encoder) / one
     assert 1e9 < rate < 1e13  # what CPUs do

@@ -84,7 +84,7 @@ def test_training_is_measured_and_learns(record, without_jax):
     record.section("ten_seeds", ten_seeds)
     losses = saved(record)["update"]["batch 2"]["first two losses"]
     assert losses[OURS][1] < losses[OURS][0]
-    assert losses["HNN (leapfrog, autograd)"] == pytest.approx(losses[OURS], rel=1e-5)
+    assert losses["HNN, autograd"] == pytest.approx(losses[OURS], rel=1e-5)
     assert set(saved(record)["ten_seeds"][MLP]["times"]) == {"one", "3 stacked", "3 in turn"}
     assert saved(record)["errors"] == []
 
@@ -157,7 +157,7 @@ def test_the_peer_in_jax_goes_through_the_same_states_and_losses(name, monkeypat
     pytest.importorskip("optax")
     monkeypatch.setattr(benchmark, "compiled_rollout", lambda *args: None)  # takes long
     models = benchmark.contestants(16, "cpu")
-    model, peer = models[name], models[{OURS: "HNN (leapfrog, JAX)", MLP: "MLP, JAX"}[name]]
+    model, peer = models[name], models[{OURS: "HNN, JAX", MLP: "MLP, JAX"}[name]]
     windows = torch.randn(3, 5, 16, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert difference(peer.rollout(windows[:, 0], 4), model.rollout(windows[:, 0], 4)) < 1e-5
