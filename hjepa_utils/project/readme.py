@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..experiment.ledger import all_claims, claims_table, markdown, saved_parts, table
 from ..runs.files import write_atomically
+from .benchmarks import benchmark_page
 
 SHORT = ("linear map", "residual MLP", "MLP", "training mean", "HNN", "persistence")
 
@@ -35,13 +36,14 @@ def all_tables(saved):
 
 
 def refresh_readme(root):
-    """Put `figures/results.json` between the markers of README.md and of figures/README.md.
+    """Put `figures/results.json` and `figures/benchmark_*.json` between the markers of both pages.
 
     What the notebooks cost goes into the README's index. Raises `ValueError` where a marker is missing.
     """
     saved = json.loads((root / "figures" / "results.json").read_text())
     ledger = markdown(claims_table(all_claims(saved)))
-    _fill(root / "figures" / "README.md", {"claims": ledger, "tables": all_tables(saved)})
+    generated = {"claims": ledger, "tables": all_tables(saved), "gpu": benchmark_page(root / "figures")}
+    _fill(root / "figures" / "README.md", generated)
     _fill(root / "README.md", {"results": short_table(saved)}, costs=saved["wall_clock"]["quick_costs"])
 
 
