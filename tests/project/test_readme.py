@@ -7,6 +7,7 @@ from math import inf
 
 import pytest
 
+import hjepa_utils
 from hjepa_utils import Summary, verdict
 from hjepa_utils.experiment.ledger import REFUTED, UNTESTABLE, all_claims, saved_parts
 from hjepa_utils.project.arguments import find_notebooks
@@ -101,7 +102,8 @@ def test_the_readmes_six_rows_are_those_of_the_controls():
         assert row == f"| {name} | {Summary.from_dict(controls[name]).fixed(2)} |"
 
 
-PAGES = ["README.md", "figures/README.md", *(f"notebooks/{path.name}" for path in find_notebooks())]
+NOTEBOOKS = [f"notebooks/{path.name}" for path in find_notebooks()]
+PAGES = ["README.md", "figures/README.md", "hjepa_utils/README.md", *NOTEBOOKS]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -118,6 +120,13 @@ def test_every_local_link_and_picture_exists(page):
     anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
     of_results = [anchor for link, *anchor in local if link.endswith("figures/README.md")]
     assert {anchor for one in of_results for anchor in one} <= anchors
+
+
+def test_what_the_map_of_the_module_calls_is_there():
+    text = (ROOT / "hjepa_utils/README.md").read_text().split("## What to call")[1].split("## Commands")[0]
+    called = re.findall(r"(?<![.\w])([A-Za-z]\w+)\(", text)
+    assert len(called) >= 15
+    assert [name for name in called if not hasattr(hjepa_utils, name)] == []
 
 
 def test_every_notebook_is_in_the_index():
