@@ -61,9 +61,8 @@ def encode_folder(
     if index == 0:
         _warn_of_rates(videos, Clips(clip_frames, stride), stride_seconds)
         _warn_of_others(folder, targets.values())
-    bar = tqdm(
-        total=len(mine), initial=len(mine) - len(todo), desc=folder.name, unit="video", disable=index > 0
-    )
+    options = {"disable": True} if index else {}  # else as TQDM_DISABLE says
+    bar = tqdm(total=len(mine), initial=len(mine) - len(todo), desc=folder.name, unit="video", **options)
     with bar:
         failed = _save_all(latents, todo, hashes, targets, manifest, bar)
     return {name: fate for name, fate in done.items() if name not in failed}, failed

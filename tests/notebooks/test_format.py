@@ -125,3 +125,8 @@ def test_holds_nothing_of_the_run_or_the_machine(notebook):
     assert not {"papermill", "widgets"} & set(notebook.metadata)
     found = [match for text in texts(notebook) for match in ABSOLUTE_PATH.findall(DATA_URI.sub("", text))]
     assert not found, "outputs hold absolute paths"
+
+
+def test_prints_no_warnings_and_no_progress_bars(notebook):
+    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
+    assert not [output for output in outputs if output.get("name") == "stderr"]

@@ -1,6 +1,8 @@
 """What a step costs beside what people would use instead, measured side by side in one run."""
 
+import logging
 from collections.abc import Callable
+from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from itertools import pairwise
@@ -85,13 +87,24 @@ def compiled_rollout(model, dim, device):
     mode = "reduce-overhead" if torch.device(device).type == "cuda" else "default"
     rollout = torch.compile(model.rollout, dynamic=False, mode=mode)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _quiet("torch.utils.cpp_extension"):  # it tells of a GPU that is not there
             rollout(torch.zeros(1, dim, device=device), 1)
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         print(f"the compiled rollout is left out, because the compiler does not work here: {reason}")
         return None
     return Fast(rollout)
+
+
+@contextmanager
+def _quiet(logger):
+    logger = logging.getLogger(logger)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def contestants(dim, device):
