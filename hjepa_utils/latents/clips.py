@@ -1,7 +1,7 @@
 """From videos to latents: each frame decoded once, in the background, clips encoded in batches."""
 
-import operator
 from collections import deque
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from ..simulators.billiards import render_frames, simulate_collisions
 from .encoder import resize_frames
 from .names import FRAMINGS
 from .video import frame_rate, stream_video
-from .windows import Clips
+from .windows import Clips, whole
 
 CPU_TOKENS, GPU_TOKENS = 2**11, 2**16  # encoded together: fits the CPU's caches; fills the GPU
 
@@ -65,10 +65,11 @@ def encode_videos(
 
     Raises `ValueError` for options out of range, `TypeError` for one video instead of several.
     """
-    if isinstance(videos, str | Path) or getattr(videos, "ndim", 5) < 5:
+    one = isinstance(videos, str | bytes | Path) or not isinstance(videos, Iterable)
+    if one or getattr(videos, "ndim", 5) < 5:
         kind = type(videos).__name__
         raise TypeError(f"videos must be a list of videos, got one {kind}: put it into [ ]")
-    clips = Clips(operator.index(clip_frames), operator.index(stride))
+    clips = Clips(whole(clip_frames, "clip_frames"), whole(stride, "stride"))
     batch_size = _check_options(encoder, clips, stride_seconds, batch_size, framing)
 
     def clips_of(video):
@@ -83,11 +84,8 @@ def _check_options(encoder, clips, stride_seconds, batch_size, framing):
     if batch_size is None:
         n_tokens = max(clips.frames // config.tubelet_size, 1) * (config.crop_size // config.patch_size) ** 2
         batch_size = max((GPU_TOKENS if encoder.device.type == "cuda" else CPU_TOKENS) // n_tokens, 1)
-    if clips.frames < 1 or clips.stride < 1 or batch_size < 1:
-        raise ValueError(
-            "clip_frames, stride and batch_size must be at least 1, "
-            f"got {clips.frames}, {clips.stride} and {batch_size}"
-        )
+    if (batch_size := whole(batch_size, "batch_size")) < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if stride_seconds is not None and not 0 < stride_seconds < float("inf"):
         raise ValueError(f"stride_seconds must be above 0 and finite, got {stride_seconds}")
     if clips.frames % config.tubelet_size:
@@ -97,7 +95,7 @@ def _check_options(encoder, clips, stride_seconds, batch_size, framing):
         raise ValueError(f"clip_frames={clips.frames}: {encoder.name} was made for at most {most}")
     if framing not in FRAMINGS:
         raise ValueError(f"framing must be one of {FRAMINGS}, got {framing!r}")
-    return operator.index(batch_size)
+    return batch_size
 
 
 @dataclass
@@ -239,7 +237,12 @@ def _pieces(video):
         raise TypeError(f"a video must be a path or uint8 (n_frames, 3, H, W), torch or NumPy, got {kind}")
     if video.ndim != 4 or video.shape[1] != 3 or str(video.dtype).removeprefix("torch.") != "uint8":
         raise ValueError(f"video must be uint8 (n_frames, 3, H, W), got {video.dtype} {tuple(video.shape)}")
-    return torch.as_tensor(video).split(64)
+    if 0 in video.shape[2:]:
+        raise ValueError(f"video has no pixels: {tuple(video.shape)} is (n_frames, 3, H, W)")
+    if isinstance(video, torch.Tensor):
+        return video.split(64)
+    # Copied some frames at a time: torch takes no array that runs backwards or cannot be written.
+    return (torch.from_numpy(np.array(video[k : k + 64])) for k in range(0, len(video), 64))
 
 
 def _label(video):

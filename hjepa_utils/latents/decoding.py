@@ -46,13 +46,22 @@ def local_path(path):
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", os.fspath(path)):
         raise ValueError(f"URLs are not read: download {os.fspath(path)} first and name the file")
     path = Path(path).expanduser()
-    if not path.is_file():
+    try:
+        is_file = path.is_file()
+    except OSError as error:  # a name too long, a folder that may not be looked into
+        raise OSError(f"cannot read {printable(path)}: {error.strerror}") from error
+    if not is_file:
         raise FileNotFoundError(f"no video at {printable(path)}")
     if not is_utf8(path):
         raise ValueError(f"{printable(path)}: the name is not UTF-8, rename the file")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty: write or copy it again")
     return path
+
+
+def _file_name(path):
+    """From the root on: FFmpeg takes what stands before a colon at the start of a name for a protocol."""
+    return str(path.absolute())
 
 
 def is_utf8(path):
@@ -99,7 +108,9 @@ def pieces(path, n_frames=None):
 
 def indexed(path):
     """A decoder that has gone through the whole file and counted its frames, or one sentence."""
-    decoder = torchcodec_part("decoders").VideoDecoder(str(path), dimension_order="NCHW", seek_mode="exact")
+    decoder = torchcodec_part("decoders").VideoDecoder(
+        _file_name(path), dimension_order="NCHW", seek_mode="exact"
+    )
     metadata = decoder.metadata
     if metadata.num_frames_from_content <= 1 and kind(path) in ("png", "jpeg", "webp", "bmp", "tiff"):
         raise ValueError(f"{path} is a picture, not a video")
@@ -130,7 +141,7 @@ def _in_order(path, decoder):
     frame = None
     try:
         mapped = torchcodec_part("decoders").VideoDecoder(
-            str(path), dimension_order="NCHW", custom_frame_mappings=f'{{"frames":[{entries}]}}'
+            _file_name(path), dimension_order="NCHW", custom_frame_mappings=f'{{"frames":[{entries}]}}'
         )
         frame = mapped.get_frame_at(0)
         decoder, n_frames = mapped, n_index
@@ -170,7 +181,10 @@ def facts_of(path, metadata):
     n_frames, header = metadata.num_frames_from_content, metadata.average_fps_from_header
     begin, end = metadata.begin_stream_seconds_from_content, metadata.end_stream_seconds_from_content
     fps = n_frames / (end - begin) if end > begin else 0.0
-    if header and not 0.02 < abs(fps / header - 1) < 0.99:  # the last frame's own length is often unknown
+    # The last frame's own length is often unknown: then the file seems shorter by one frame.
+    if header and (
+        not 0.02 < abs(fps / header - 1) < 0.99 or abs((end - begin) * header - n_frames + 1) < 0.01
+    ):
         fps = float(header)
     turned = round(metadata.rotation or 0)
     aspect = float(metadata.pixel_aspect_ratio or 1)  # 0 stands for unknown

@@ -1,9 +1,10 @@
 """Frozen V-JEPA 2 encoders and the pictures they take."""
 
+import copy
 import hashlib
 import json
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from huggingface_hub.errors import (
     StrictDataclassError,
 )
 from safetensors import SafetensorError
-from transformers import VJEPA2Model
+from transformers import VJEPA2Config, VJEPA2Model
 
 from ..runs.hardware import pick_device, pick_encoder_dtype, seeded
 from .names import FRAMINGS, HUB_ID, PAPER_ENCODER
@@ -38,14 +39,19 @@ class Encoder:
 
     name: str
     model: VJEPA2Model
+    # A copy: the positions were laid out when the model was built, and the model's own can be edited later.
+    _config: VJEPA2Config = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "_config", copy.deepcopy(self.model.config))
 
     @property
     def latent_dim(self):
-        return self.model.config.hidden_size
+        return self._config.hidden_size
 
     @property
     def image_size(self):
-        return self.model.config.crop_size
+        return self._config.crop_size
 
     @property
     def device(self):
@@ -83,17 +89,19 @@ class Encoder:
         fits = fits and clips.shape[2:] == (3, self.image_size, self.image_size)
         if not fits or not self.takes_length(clips.shape[1]):
             raise ValueError(f"{self._wanted()}, got {clips.dtype} {tuple(clips.shape)}")
+        if len(clips) == 0:
+            return torch.empty(0, self.latent_dim)
         pixels = normalise(clips.to(self.device)).to(self.model.dtype)
         tokens = self.model(pixels, skip_predictor=True).last_hidden_state
         return tokens.float().mean(dim=1).cpu()
 
     def takes_length(self, n_frames):
         """Tell whether clips of so many frames are like those that the model was made for."""
-        config = self.model.config
+        config = self._config
         return 0 < n_frames <= config.frames_per_clip and n_frames % config.tubelet_size == 0
 
     def _wanted(self):
-        size, config = self.image_size, self.model.config
+        size, config = self.image_size, self._config
         return (
             f"clips must be uint8 (B, T, 3, {size}, {size}), "
             f"T a multiple of {config.tubelet_size} up to {config.frames_per_clip}"

@@ -6,8 +6,10 @@ import sys
 import warnings
 from collections import Counter
 from numbers import Real
+from operator import index
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ..runs.files import write_atomically
@@ -87,8 +89,13 @@ def stream_video(path, n_frames=None):
 
     Each frame is decoded once. Held are one piece and the file's index. Raises and warns as
     `read_video` does: what the index tells before the first piece, damage in a picture when it is
-    reached, of times and lost frames after the last; and `ValueError` for `n_frames` below 1.
+    reached, of times and lost frames after the last; `ValueError` for `n_frames` below 1, `TypeError`
+    for what is no whole number.
     """
+    try:
+        n_frames = None if n_frames is None else index(n_frames)
+    except TypeError as error:
+        raise TypeError(f"n_frames must be a whole number, got {n_frames!r}") from error
     if n_frames is not None and n_frames < 1:
         raise ValueError(f"n_frames must be at least 1, got {n_frames}")
     return (frames for frames, _ in pieces(path, n_frames))
@@ -124,9 +131,16 @@ def check_ffmpeg():
 
 def _encode(path, frames, fps, **options):
     try:
-        frames = torch.as_tensor(frames)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"frames must be a NumPy array or a tensor, got {type(frames).__name__}") from error
+        if isinstance(frames, np.ndarray):  # torch takes no flipped view and warns of a read-only one
+            frames = np.require(frames, requirements="CW")
+        frames = torch.as_tensor(frames).cpu().contiguous()
+    except (TypeError, ValueError, RuntimeError) as error:  # sparse, or on "meta": no pixels
+        what = (
+            f"{type(frames).__name__} of {frames.dtype}"
+            if hasattr(frames, "dtype")
+            else type(frames).__name__
+        )
+        raise TypeError(f"frames must be a NumPy array or a dense tensor of uint8, got {what}") from error
     if frames.dtype != torch.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or len(frames) == 0:
         raise ValueError(
             f"frames must be uint8 (n_frames, H, W, 3), got {frames.dtype} {tuple(frames.shape)}"
@@ -136,8 +150,12 @@ def _encode(path, frames, fps, **options):
         raise ValueError(f"a video needs at least 2×2 pixels, got {size}")
     if options["pixel_format"] == "yuv420p" and (frames.shape[1] % 2 or frames.shape[2] % 2):
         raise ValueError(f"preview_video needs even sides, got {size}")
-    if not isinstance(fps, Real) or not 0 < fps < float("inf"):
-        raise ValueError(f"fps must be a number above 0, got {fps!r}")
+    if not isinstance(fps, Real) or not 0 < fps < 2**31:
+        raise ValueError(f"fps must be a number above 0 and below 2**31, got {fps!r}")
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"a video is named by a path (str or Path), got {type(path).__name__}")
+    if "\0" in os.fspath(path) or not is_utf8(path):
+        raise ValueError(f"cannot write {printable(path)!r}: a name is UTF-8 without a zero byte")
     path = Path(path).expanduser()
     if path.suffix.lower() not in WRITABLE:
         raise ValueError(f"cannot write {path}: write {', '.join(WRITABLE)}")
@@ -154,6 +172,11 @@ def _encode(path, frames, fps, **options):
             if "odec" in str(error) and "not found" in str(error):
                 raise RuntimeError(
                     f"FFmpeg has no {options['codec']} ({first_line(error)}): install one with x264"
+                ) from error
+            if "avcodec_open2" in str(error):
+                raise ValueError(
+                    f"cannot write {path}: {options['codec']} encodes no {size} pixels at {fps} frames per "
+                    "second: take smaller frames or a rate between 1/1000 and 1000"
                 ) from error
             raise OSError(f"{first_line(error)}; is the disk full or read-only?") from error
 

@@ -2,18 +2,35 @@
 
 import operator
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 
 
+def whole(value, name):
+    """A whole number, Python's or NumPy's, as Python's; `TypeError` that names it for anything else."""
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise TypeError(f"{name} must be a whole number, got {value!r:.60}") from error
+
+
 @dataclass(frozen=True)
 class Clips:
-    """Where clips lie in a video: clip k holds the frames from `stride * k` on, `frames` of them."""
+    """Where clips lie in a video: clip k holds the frames from `stride * k` on, `frames` of them.
+
+    Raises `ValueError` unless both are from 1 to 2³¹ - 1, `TypeError` for what are no whole numbers.
+    """
 
     frames: int = 16
     stride: int = 4
+
+    def __post_init__(self):
+        for name, value in (("clip_frames", self.frames), ("stride", self.stride)):
+            if not 1 <= whole(value, name) < 2**31:
+                raise ValueError(f"{name} must be at least 1 and below 2**31, got {value}")
 
     def count(self, n_frames):
         """Clips in a video of so many frames."""
@@ -34,16 +51,24 @@ class Clips:
         return self.stride / fps
 
     def spaced(self, seconds, fps):
-        """The same clips with the stride that comes nearest to so many seconds, at least a frame."""
+        """The same clips with the stride that comes nearest to so many seconds, at least a frame.
+
+        Raises `ValueError` unless both are above 0 and finite.
+        """
+        if not 0 < seconds * fps < float("inf"):
+            raise ValueError(f"seconds and fps must be above 0 and finite, got {seconds} and {fps}")
         return replace(self, stride=max(round(seconds * fps), 1))
 
 
 def make_windows(latents, length=16):
     """All runs of `length` consecutive clips: (…, n_clips, D) → (…, n_windows, length, D).
 
-    Raises `ValueError` if there are fewer clips than that.
+    Raises `ValueError` if there are fewer clips than that, and for what is no tensor of this shape.
     """
-    n_clips, length = latents.shape[-2], operator.index(length)
+    if not isinstance(latents, torch.Tensor) or latents.ndim < 2:
+        shape = tuple(getattr(latents, "shape", ()))
+        raise ValueError(f"latents must be a tensor (…, n_clips, D), got {type(latents).__name__} {shape}")
+    n_clips, length = latents.shape[-2], whole(length, "length")
     if length < 1:
         raise ValueError(f"a window needs at least one embedding, got length {length}")
     if n_clips < length:
@@ -74,11 +99,11 @@ def split_by_window(n_windows, train_fraction=0.8, *, seed):
 def _split(n, train_fraction, seed, what):
     if not 0 < train_fraction < 1:
         raise ValueError(f"train_fraction must lie between 0 and 1, got {train_fraction}")
-    n = operator.index(n)
+    n = whole(n, f"the number of {what}")
     if n < 2:
         raise ValueError(f"{n} {what} cannot be split into training and test: at least 2 are needed")
     n_train = min(max(round(n * train_fraction), 1), n - 1)
-    generator = torch.Generator().manual_seed(operator.index(seed) % 2**64)  # the range it takes
+    generator = torch.Generator().manual_seed(whole(seed, "seed") % 2**64)  # the range it takes
     order = torch.randperm(n, generator=generator)
     return order[:n_train].sort().values, order[n_train:].sort().values
 
@@ -97,9 +122,16 @@ class Standardiser(NamedTuple):
 
     @classmethod
     def fitted_to(cls, latents):
-        """`latents`: (n_clips, D). A dimension that never changes keeps scale 1."""
-        scale = latents.std(dim=0)
-        return cls(latents.mean(dim=0), torch.where(scale > 1e-8, scale, 1.0))
+        """`latents`: (n_clips, D). A dimension that never changes keeps scale 1.
+
+        Raises `ValueError` for no clips.
+        """
+        if len(latents) == 0:
+            raise ValueError("there are no clips to standardise by: give at least one")
+        scale = latents.std(dim=0, correction=min(len(latents) - 1, 1))
+        # The mean of equal numbers is rounded, so that their deviation from it need not be 0.
+        changes = (latents.amax(dim=0) > latents.amin(dim=0)) & (scale > 1e-8)
+        return cls(latents.mean(dim=0), torch.where(changes, scale, 1.0))
 
     @classmethod
     def identity(cls, latent_dim):
@@ -115,12 +147,18 @@ class Standardiser(NamedTuple):
 
 
 def _check(latents):
-    """`ValueError` unless all are finite floats (n_clips, D) of one D."""
+    """`ValueError` unless all are finite floats (n_clips, D) of one D, `TypeError` if no dict of tensors."""
+    if not isinstance(latents, Mapping):
+        kind = type(latents).__name__
+        raise TypeError(f"latents must be a dict of tensors by name, as load_latents gives, got {kind}")
     if not latents:
         raise ValueError("there are no latents: encode at least two videos")
     first, of_first = next(iter(latents.items()))
     for name, clips in latents.items():
-        if clips.ndim != 2 or not clips.is_floating_point():
+        if not isinstance(clips, torch.Tensor):
+            kind = type(clips).__name__
+            raise TypeError(f"the latents of {name} must be a tensor, got {kind}: use torch.as_tensor")
+        if clips.ndim != 2 or clips.shape[1] == 0 or not clips.is_floating_point():
             raise ValueError(
                 f"the latents of {name} must be float (n_clips, D), got {clips.dtype} {tuple(clips.shape)}"
             )
@@ -156,6 +194,7 @@ class LatentWindows(NamedTuple):
             raise ValueError(
                 f'scaling "standardised" or "raw", split "video" or "window"; got {scaling!r}, {split!r}'
             )
+        length = whole(length, "length")
         _check(latents)
         clips = {k: c for k, c in enumerate(latents.values()) if len(c) >= length}
         if not clips:

@@ -284,7 +284,9 @@ def test_random_weights_are_drawn_from_the_seed(tiny):
         (noise(16).permute(0, 2, 3, 1), {}, r"must be uint8 \(n_frames, 3, H, W\), got .* \(16, 32, 32, 3\)"),
         (noise(40), {"framing": "stretched"}, r"framing must be one of .*'stretched'"),
         (noise(40), {"clip_frames": 15}, "clip_frames=15 is no multiple of 2"),
+        (noise(16)[..., :0], {}, r"video has no pixels: \(16, 3, 32, 0\)"),
         (noise(40), {"stride": 0}, "stride"),
+        (noise(40), {"stride": 2**70}, "stride must be at least 1 and below"),
         (noise(40), {"batch_size": 0}, "batch_size"),
     ],
 )
@@ -408,6 +410,17 @@ def test_clips_that_the_encoder_was_not_made_for_are_refused(clips):
     )
 
 
+def test_an_encoder_keeps_the_sizes_that_its_model_was_built_with(checkpoint):
+    """Positions are laid out when a model is built: another size in its config would go unseen."""
+    encoder = load_encoder(checkpoint, dtype=torch.float32)
+    expected = encode_video(encoder, noise(16))
+    encoder.model.config.crop_size, encoder.model.config.frames_per_clip = 64, 64
+    assert encoder.image_size == 32 and torch.equal(encode_video(encoder, noise(16)), expected)
+    for clips in (noise(16, 64, 64)[None], noise(64)[None]):
+        with pytest.raises(ValueError, match=r"clips must be uint8 \(B, T, 3, 32, 32\), .* up to 48, got"):
+            encoder.embed(clips)
+
+
 @pytest.mark.parametrize("n_frames", [2, 8, 16])
 def test_clips_up_to_the_length_of_training_are_taken(n_frames):
     assert load_encoder().embed(torch.zeros(3, n_frames, 3, 64, 64, dtype=torch.uint8)).shape == (3, 192)
@@ -428,6 +441,20 @@ def test_numpy_frames_and_integers_are_like_any_other(tiny):
     assert torch.equal(encode_video(tiny, noise(40), **options), encode_video(tiny, noise(40), **plain))
 
 
+def test_arrays_that_run_backwards_or_cannot_be_written_are_like_any_other(tiny, recwarn):
+    frames = noise(20).numpy()
+    fixed = frames.copy()
+    fixed.setflags(write=False)
+    assert torch.equal(encode_video(tiny, fixed), encode_video(tiny, noise(20)))
+    backwards = frames[::-1, ::-1]  # the film turned round, BGR for RGB
+    assert torch.equal(encode_video(tiny, backwards), encode_video(tiny, noise(20).flip(0, 1)))
+    assert not recwarn.list
+
+
+def test_no_clips_have_no_embeddings(tiny):
+    assert tiny.embed(noise(16)[None][:0]).shape == (0, tiny.latent_dim)
+
+
 @pytest.mark.parametrize("video", [None, [1, 2], [np.zeros((3, 32, 32), np.uint8)] * 16, 3, b"a.mp4"])
 def test_what_is_no_video_is_named_by_its_type_and_the_others_go_on(tiny, video):
     with pytest.raises(TypeError, match=f"a video must be a path or uint8 .*, got {type(video).__name__}"):
@@ -446,7 +473,7 @@ def test_an_open_decoder_is_named_by_its_type(tiny, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "videos", ["src.mp4", encoder_module.EMBEDDED / "src.mp4", noise(16), noise(16).numpy()]
+    "videos", ["src.mp4", encoder_module.EMBEDDED / "src.mp4", noise(16), noise(16).numpy(), None, b"a"]
 )
 def test_one_video_in_place_of_several_is_refused_at_once(tiny, videos):
     with pytest.raises(TypeError, match=f"a list of videos, got one {type(videos).__name__}"):

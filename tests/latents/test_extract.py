@@ -145,7 +145,7 @@ def test_a_broken_video_is_told_with_its_reason_and_its_old_latents_go(folder, c
     ("options", "reason"),
     [
         (["--encoder", "vjepa"], "unknown encoder 'vjepa'"),
-        (["--stride", "0"], "stride and batch_size must be at least 1, got 16, 0"),
+        (["--stride", "0"], "stride must be at least 1 and below 2**31, got 0"),
         (["--batch-size", "-1"], "batch_size must be at least 1"),
         (["--clip-frames", "15"], "clip_frames=15 is no multiple of 2"),
     ],

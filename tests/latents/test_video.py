@@ -585,7 +585,7 @@ def test_every_ending_that_is_offered_is_lossless(tmp_path, frames, suffix):
 
 @pytest.mark.parametrize("fps", [float("nan"), float("inf"), 0, -30, "30", None])
 def test_an_impossible_frame_rate_is_named(tmp_path, frames, fps):
-    with pytest.raises(ValueError, match=f"fps must be a number above 0, got {fps!r}"):
+    with pytest.raises(ValueError, match=rf"fps must be a number above 0 and below 2\*\*31, got {fps!r}"):
         write_video(tmp_path / "clip.mp4", frames[:4], fps=fps)
 
 
@@ -594,7 +594,9 @@ def test_sides_that_a_preview_cannot_have_are_named(tmp_path):
         preview_video(tmp_path / "p.mp4", np.zeros((5, 33, 17, 3), np.uint8))
     with pytest.raises(ValueError, match="at least 2×2 pixels, got 1×8"):
         write_video(tmp_path / "p.mp4", np.zeros((5, 8, 1, 3), np.uint8))
-    with pytest.raises(TypeError, match="frames must be a NumPy array or a tensor, got NoneType"):
+    with pytest.raises(
+        TypeError, match="frames must be a NumPy array or a dense tensor of uint8, got NoneType"
+    ):
         write_video(tmp_path / "p.mp4", None)
 
 
@@ -619,3 +621,64 @@ def test_a_folder_without_surprises_is_listed_in_silence(tmp_path, video):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert [path.name for path in find_videos(tmp_path)] == ["a.mkv", "b.mp4"]
+
+
+@pytest.mark.parametrize("name", ["12:30.mp4", "concat:a.mp4", "file:a.mkv", "%03d.avi", "a|b?c#d.mov"])
+def test_a_name_that_ffmpeg_would_take_for_something_else_is_a_name(tmp_path, frames, monkeypatch, name):
+    """A name without a folder, with a colon, looks like a protocol to FFmpeg."""
+    monkeypatch.chdir(tmp_path)
+    write_video(name, frames[:4])
+    np.testing.assert_array_equal(read_video(name).permute(0, 2, 3, 1).numpy(), frames[:4])
+    assert video_facts(name).n_frames == 4
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("view", ["reversed", "mirrored", "read-only", "repeated"])
+def test_every_view_of_an_array_is_written(tmp_path, frames, view):
+    views = {"reversed": frames[:5][::-1], "mirrored": frames[:5, :, ::-1], "read-only": frames[:5].copy()}
+    views["read-only"].setflags(write=False)
+    views["repeated"] = np.broadcast_to(frames[:1], (5, *frames.shape[1:]))
+    write_video(tmp_path / "view.mp4", views[view])
+    read = read_video(tmp_path / "view.mp4").permute(0, 2, 3, 1).numpy()
+    np.testing.assert_array_equal(read, views[view])
+
+
+def test_tensors_without_pixels_are_refused(tmp_path):
+    dense = torch.zeros(2, 8, 8, 3, dtype=torch.uint8)
+    for bad in (dense.to("meta"), dense.to_sparse(), np.array(["a"])):
+        with pytest.raises(TypeError, match=r"must be a NumPy array or a dense tensor of uint8, got \w+ of"):
+            write_video(tmp_path / "clip.mp4", bad)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("fps", [1e-12, 1e12, 10**400])
+def test_a_rate_or_size_that_cannot_be_encoded_is_not_blamed_on_the_disk(tmp_path, frames, fps):
+    with pytest.raises(ValueError, match=r"fps must be|frames per second: take"):
+        write_video(tmp_path / "clip.mp4", frames[:2], fps=fps)
+    with pytest.raises(ValueError, match="no 20000×2 pixels"):
+        write_video(tmp_path / "clip.mp4", np.zeros((1, 2, 20000, 3), np.uint8))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_names_no_file_is_refused_before_writing(frames):
+    for bad in (None, 3, b"clip.mp4"):
+        with pytest.raises(TypeError, match=r"named by a path \(str or Path\), got"):
+            write_video(bad, frames[:2])
+    for bad in ("a\0b.mp4", "caf\udce9.mp4"):
+        with pytest.raises(ValueError, match="a name is UTF-8 without a zero byte"):
+            write_video(bad, frames[:2])
+    with pytest.raises(OSError, match=r"cannot read x+\.mp4: File name too long"):
+        read_video("x" * 300 + ".mp4")
+
+
+@pytest.mark.parametrize("n_frames", [2.5, "2", float("nan"), [2]])
+def test_a_number_of_frames_is_whole(video, n_frames):
+    with pytest.raises(TypeError, match="n_frames must be a whole number, got"):
+        stream_video(video, n_frames)
+
+
+@pytest.mark.parametrize(("name", "n_frames"), [("short.mkv", 2), ("short.mkv", 6), ("short.avi", 6)])
+def test_the_rate_of_a_short_clip_counts_its_last_frame(tmp_path, frames, name, n_frames):
+    """At 1000 fps these files do not say how long their last frame is."""
+    write_video(tmp_path / name, frames[:n_frames], fps=1000)
+    assert video_facts(tmp_path / name).fps == pytest.approx(1000)

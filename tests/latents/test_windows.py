@@ -5,7 +5,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from hjepa_utils import Clips, LatentWindows, load_latents, make_windows, split_by_video, split_by_window
+from hjepa_utils import (
+    Clips,
+    LatentWindows,
+    Standardiser,
+    load_latents,
+    make_windows,
+    split_by_video,
+    split_by_window,
+)
 
 
 def videos(lengths, dim=6, seed=0):
@@ -132,6 +140,18 @@ def test_a_dimension_that_never_changes_stays_finite():
     assert windows.train.isfinite().all() and windows.train[..., 2].abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("value", [0.1, 123.456, 1e30])
+def test_a_dimension_that_never_changes_keeps_scale_1_though_its_mean_is_rounded(value):
+    assert Standardiser.fitted_to(torch.full((60, 2), value)).scale.tolist() == [1, 1]
+
+
+def test_one_clip_keeps_scale_1_in_silence_and_none_is_refused(recwarn):
+    one = Standardiser.fitted_to(torch.tensor([[2.0, 3.0]]))
+    assert one.mean.tolist() == [2, 3] and one.scale.tolist() == [1, 1] and not recwarn.list
+    with pytest.raises(ValueError, match="no clips to standardise by"):
+        Standardiser.fitted_to(torch.empty(0, 2))
+
+
 def test_short_videos_are_left_out_with_a_warning():
     latents = videos([34, 15, 20, 3, 16])
     with pytest.warns(UserWarning, match="2 videos have fewer than 16 embeddings: left out"):
@@ -255,6 +275,57 @@ def test_latents_of_two_widths_are_refused():
 def test_latents_that_are_none_are_refused(latents, words):
     with pytest.raises(ValueError, match=words):
         LatentWindows.from_latents(latents, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("latents", "words"),
+    [
+        (torch.zeros(3, 20, 6), "latents must be a dict of tensors by name, .* got Tensor"),
+        ([torch.zeros(20, 6)], "latents must be a dict .* got list"),
+        ({"a": np.zeros((20, 6))}, "latents of a must be a tensor, got ndarray: use torch.as_tensor"),
+    ],
+)
+def test_latents_that_are_no_tensors_by_name_are_refused(latents, words):
+    with pytest.raises(TypeError, match=words):
+        LatentWindows.from_latents(latents, seed=0)
+
+
+def test_latents_without_a_dimension_are_refused():
+    with pytest.raises(ValueError, match=r"must be float \(n_clips, D\), got torch.float32 \(20, 0\)"):
+        LatentWindows.from_latents({"a": torch.zeros(20, 0)}, seed=0)
+
+
+@pytest.mark.parametrize("latents", [np.zeros((20, 4)), torch.zeros(20)])
+def test_windows_are_made_of_tensors_with_clips(latents):
+    with pytest.raises(ValueError, match=rf"tensor \(…, n_clips, D\), got {type(latents).__name__} \(20,"):
+        make_windows(latents)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: LatentWindows.from_latents(FIFTY, seed=0, length="5"), "length must be .*, got '5'"),
+        (lambda: make_windows(FIFTY["video_00"], 5.0), "length must be a whole number, got 5.0"),
+        (lambda: split_by_video(2.5, seed=0), "number of videos must be a whole number, got 2.5"),
+        (lambda: split_by_window(5, seed=None), "seed must be a whole number, got None"),
+        (lambda: Clips(16, 4.0), "stride must be a whole number, got 4.0"),
+    ],
+)
+def test_what_must_be_whole_is_named(call, words):
+    with pytest.raises(TypeError, match=words):
+        call()
+
+
+@pytest.mark.parametrize("lengths", [(0, 4), (16, 0), (16, -4), (16, 2**70)])
+def test_clips_that_lie_nowhere_are_refused(lengths):
+    with pytest.raises(ValueError, match=r"must be at least 1 and below 2\*\*31, got"):
+        Clips(*lengths)
+
+
+@pytest.mark.parametrize("seconds", [-1, 0, float("nan"), float("inf")])
+def test_clips_are_spaced_by_a_time_that_there_is(seconds):
+    with pytest.raises(ValueError, match="above 0 and finite, got"):
+        Clips().spaced(seconds, 30)
 
 
 def test_windows_of_no_length_are_refused():
