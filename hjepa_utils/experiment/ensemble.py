@@ -29,12 +29,12 @@ def can_stack(model):
 
 
 def _kind(model):
-    """What must agree: the classes, their plain attributes such as `residual`, and the shapes."""
+    """What must agree: the classes, their plain attributes such as `residual`, shapes, what is frozen."""
     parts = [
         (type(part), *((k, v) for k, v in sorted(vars(part).items()) if isinstance(v, int | float | str)))
         for part in model.modules()
     ]
-    shapes = ((name, tuple(parameter.shape)) for name, parameter in model.named_parameters())
+    shapes = ((name, tuple(p.shape), p.dtype, p.requires_grad) for name, p in model.named_parameters())
     return (*parts, getattr(model, "step", None), *shapes)
 
 
@@ -46,8 +46,10 @@ class Stacked(nn.Module):
         self._template = (models[0],)  # in a tuple, so that its own parameters are not this module's
         parameters, self._buffers_of = stack_module_state(models)
         self._names = list(parameters)
+        learns = {name: p.requires_grad for name, p in models[0].named_parameters()}
         for name, parameter in parameters.items():
-            self.register_parameter(name.replace(".", "_"), nn.Parameter(parameter.detach()))
+            own = nn.Parameter(parameter.detach(), requires_grad=learns[name])
+            self.register_parameter(name.replace(".", "_"), own)
 
     def rollout(self, z0, n_steps):
         return self._each("rollout", z0, n_steps)

@@ -1,6 +1,8 @@
 """Losses, curriculum and the training loop of the paper's §3.4 and §4.4."""
 
 import math
+import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import index
 from pathlib import Path
@@ -19,6 +21,7 @@ from .updates import Updates
 
 _DYNAMICS = Path(__file__).parents[1] / "dynamics"
 _UPDATES = Path(__file__).with_name("updates.py")
+_RAN_AWAY = 10  # times the prediction loss of epoch 1: the curriculum of λ raises it less
 
 
 class RolloutLoss(NamedTuple):
@@ -74,6 +77,8 @@ class FitSettings:
     energy_schedule: object = energy_weight
 
     def __post_init__(self):
+        self._convert("a whole number", index, "n_epochs", "batch_size")
+        self._convert("a number", float, "lr", "min_lr", "weight_decay", "max_norm")
         if self.n_epochs < 0 or self.batch_size < 1:
             raise ValueError(
                 f"n_epochs must be from 0 and batch_size from 1, got {self.n_epochs} and {self.batch_size}"
@@ -82,8 +87,24 @@ class FitSettings:
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be finite and not negative, got {getattr(self, name)}")
 
+    def _convert(self, wanted, convert, *names):
+        """NumPy's and torch's numbers are as good as Python's; the dataclass is frozen for its users."""
+        for name in names:
+            value = getattr(self, name)
+            try:
+                if isinstance(value, str):
+                    raise TypeError("a text is no number")
+                object.__setattr__(self, name, convert(value))
+            except TypeError as error:
+                raise TypeError(f"{name} must be {wanted}, got {value!r}") from error
+
     def energy_weights(self):
-        """λ of every epoch, as floats."""
+        """λ of every epoch, as floats; one that draws random numbers gives others at the next call."""
+        if not callable(self.energy_schedule):
+            raise TypeError(
+                "energy_schedule must be a function of (epoch, n_epochs), "
+                f"got {self.energy_schedule!r}: write lambda epoch, n_epochs: …"
+            )
         weights = [float(self.energy_schedule(epoch, self.n_epochs)) for epoch in range(1, self.n_epochs + 1)]
         for epoch, weight in enumerate(weights, 1):
             if not math.isfinite(weight):
@@ -98,11 +119,14 @@ def fit(dynamics, train_windows, test_windows, *, seed, checkpoint=None, label="
     (n, T, D), T ≥ 2, on the model's device and of its dtype. Batches that are not full are dropped, as
     published. `checkpoint` is a folder: after every epoch the state is saved there, and a later call with
     the same arguments, model and code goes on from it and ends with the same bits; any other begins anew
-    beside it and says so. Test windows are only watched, never chosen by.
+    beside it and says so. Test windows are only watched, never chosen by, with the model in `eval`.
+    A model that draws random numbers, as dropout does, takes them from torch's own generator, which is
+    not kept: its training depends on what was drawn before.
 
     Returns a list with a dict per epoch: epoch, lr, energy_weight, loss, prediction, energy,
     test_mse and, if the model has one, dt. Raises `ValueError` for settings and windows that cannot be
-    trained with, and for a loss that is not finite, in its epoch; the state before it is kept.
+    trained with, and for a loss that is not finite, in its epoch; the state before it is kept. Warns
+    of a prediction loss that ends ten times above that of epoch 1.
     """
     settings, seed = FitSettings(**settings), index(seed)
     _check(dynamics, train_windows, test_windows)
@@ -167,8 +191,11 @@ def fit_arm(models, train_windows, test_windows, *, seeds, checkpoint, label, **
 def _check(model, train_windows, test_windows):
     """One sentence for what would fail later, or pass unseen."""
     one = next(model.parameters(), None)
-    if one is None:
-        raise ValueError(f"{type(model).__name__} has no parameters to train")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        which = "no parameters to train" if one is None else "only frozen parameters: use requires_grad_()"
+        raise ValueError(f"{type(model).__name__} has {which}")
+    if not torch.is_grad_enabled():
+        raise ValueError("training needs gradients: call it outside no_grad and inference_mode")
     for name, windows in (("training", train_windows), ("test", test_windows)):
         if not isinstance(windows, torch.Tensor):
             raise TypeError(
@@ -188,12 +215,24 @@ def _check(model, train_windows, test_windows):
                 f"training and test windows have widths {widths}: make them from the same latents"
             )
         try:
-            with torch.no_grad():
+            with torch.no_grad(), _watching(model):
                 model.rollout(windows[:1, 0], 1)
         except NotConverged:
             pass  # not a matter of the width
         except RuntimeError as error:
             raise ValueError(f"the model takes no latents of width {windows.shape[2]}: {error}") from error
+
+
+@contextmanager
+def _watching(model):
+    """`eval` for a while: batch statistics are used and not moved, as they are after the training."""
+    modes = [(part, part.training) for part in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
 
 
 def _state_in(folder):
@@ -225,7 +264,8 @@ def _batches(n, batch_size, seed, epoch):
 
 def _train(dynamics, train_windows, test_windows, settings, draw, clip, file, label, made_from):
     """The loop of `fit`; for stacked models, with lists for the numbers that each has of its own."""
-    history, weights = [], settings.energy_weights()
+    history, weights = [], made_from["energy_schedule"]  # asked once: it may be random
+    train_windows = train_windows.detach()
     options = {"lr": settings.lr, "weight_decay": settings.weight_decay, "max_norm": settings.max_norm}
     updates = Updates(dynamics, rollout_loss, clip, **options)
     for step in resumable(
@@ -239,7 +279,8 @@ def _train(dynamics, train_windows, test_windows, settings, draw, clip, file, la
         losses = updates.epoch(train_windows, batches, lr, weights[step])
         row = {"epoch": epoch, "lr": lr, "energy_weight": weights[step]}
         row |= dict(zip(("loss", "prediction", "energy"), losses.tolist(), strict=True))
-        row["test_mse"] = rollout_errors(dynamics, test_windows).mean(dim=(-2, -1)).tolist()
+        with _watching(dynamics):
+            row["test_mse"] = rollout_errors(dynamics, test_windows).mean(dim=(-2, -1)).tolist()
         if hasattr(dynamics, "clamped_dt"):
             row["dt"] = dynamics.clamped_dt.tolist()
         broken = [name for name, value in row.items() if not np.isfinite(value).all()]
@@ -250,4 +291,15 @@ def _train(dynamics, train_windows, test_windows, settings, draw, clip, file, la
                 f"to {size:.3g} in size): lower lr, or standardise the windows"
             )
         history.append(row)
+    _warn_if_it_grew(history, label or "training")
     return history
+
+
+def _warn_if_it_grew(history, label):
+    """A training that ran away and stayed finite would end as if it were well."""
+    if not history:
+        return
+    first, last = (np.max(row["prediction"]) for row in (history[0], history[-1]))
+    if last > _RAN_AWAY * first:
+        message = f"{label}: the prediction loss grew from {first:.3g} in epoch 1 to {last:.3g}"
+        warnings.warn(f"{message} (lr {history[0]['lr']:.3g}): lower lr", stacklevel=4)

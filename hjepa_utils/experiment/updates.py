@@ -39,9 +39,11 @@ class Updates:
         losses = self.loss(self.dynamics, windows, weight)
         self.optimiser.zero_grad()
         losses[0].sum().backward()
-        self.clip([p for name, p in self.dynamics.named_parameters() if name != "dt"], self.max_norm)
-        if hasattr(self.dynamics, "dt"):
-            self.clip([self.dynamics.dt], self.max_norm)
+        network = {name: p for name, p in self.dynamics.named_parameters() if p.grad is not None}
+        dt = network.pop("dt", None)
+        for own in (list(network.values()), [] if dt is None else [dt]):
+            if own:
+                self.clip(own, self.max_norm)
         self.optimiser.step()
         return torch.stack(losses).detach()
 

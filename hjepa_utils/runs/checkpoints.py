@@ -39,7 +39,7 @@ def resumable(
     parts = [modules, optimisers or {}, generators or {}, tensors or {}]
     fingerprint = json.loads(json.dumps(fingerprint))  # as it comes back: a tuple is a list
     path = state_file(file, fingerprint) if file else None
-    done = _restore(path, fingerprint, history, *parts) if path and path.exists() else 0
+    done = _restore(path, fingerprint, history, n_steps, *parts) if path and path.exists() else 0
     if path and not path.exists():
         _say_what_is_kept(Path(file).expanduser(), path, fingerprint, label)
     with tqdm(range(done, n_steps), desc=label, unit=unit, initial=done, total=n_steps) as progress:
@@ -79,11 +79,27 @@ def _save(path, done, fingerprint, history, modules, optimisers, generators, ten
     write_atomically(path, lambda p: save_file(saved, p, metadata={"training": json.dumps(words)}))
 
 
-def _restore(path, fingerprint, history, modules, optimisers, generators, tensors):
+def _restore(path, fingerprint, history, n_steps, *parts):
     """Set everything to the saved state; how many steps are done."""
     words, saved = _read(path)
     if words["fingerprint"] != fingerprint:
         raise ArtifactError(f"{path} is of another training: move it away, and this one begins anew")
+    if words["done"] > n_steps:
+        raise ArtifactError(
+            f"{path} is after step {words['done']} of {n_steps}: move it away, and the training begins anew"
+        )
+    try:
+        _set(words, saved, *parts)
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(
+            f"{path} does not fit what is trained: delete it, and the training begins anew"
+        ) from error
+    history[:] = words["history"]
+    return words["done"]
+
+
+def _set(words, saved, modules, optimisers, generators, tensors):
+    """Set everything to what a state says in words and in tensors."""
 
     def below(prefix):
         return {key.removeprefix(prefix): value for key, value in saved.items() if key.startswith(prefix)}
@@ -103,8 +119,6 @@ def _restore(path, fingerprint, history, modules, optimisers, generators, tensor
     with torch.no_grad():
         for name, tensor in tensors.items():
             tensor.copy_(saved[f"tensor/{name}"])
-    history[:] = words["history"]
-    return words["done"]
 
 
 def _read(path, *, with_tensors=True):
@@ -113,23 +127,31 @@ def _read(path, *, with_tensors=True):
         with safe_open(path, "pt") as opened:
             words = json.loads(opened.metadata()["training"])
             saved = {key: opened.get_tensor(key) for key in opened.keys()} if with_tensors else {}  # noqa: SIM118
-            return {key: words[key] for key in ("done", "fingerprint", "history", "groups")}, saved
+            kinds = {"done": int, "fingerprint": dict, "history": list, "groups": dict}
+            if not all(isinstance(words[key], kind) for key, kind in kinds.items()) or words["done"] < 0:
+                raise ValueError("other words than a state's")
+            return words, saved
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtifactError(f"{path} is damaged: delete it, and the training begins anew") from error
+    except OSError as error:  # such as a folder of that name
+        reason = error.strerror or error
+        raise ArtifactError(
+            f"{path} cannot be read ({reason}): move it away, and the training begins anew"
+        ) from error
 
 
 def _say_what_is_kept(file, path, fingerprint, label):
     """One line if there is the state of another training: what differs, and where it is kept."""
-    others = [
-        *file.parent.glob(f"{escape(file.stem)}-????????.state.safetensors"),
-        *([file] if file.is_file() else []),
-    ]
+    named = [*file.parent.glob(f"{escape(file.stem)}-????????.state.safetensors"), file]
+    others = [other for other in named if other.is_file()]
     if not others:
         return
     newest = max(others, key=lambda other: other.stat().st_mtime)
     try:
         before = _read(newest, with_tensors=False)[0]["fingerprint"]
         differ = f"was made with other settings ({differences(before, fingerprint)})"
+        if before == fingerprint:
+            differ = f"is the same, goes on if it is renamed {path.name},"
     except ArtifactError:
         differ = "does not say what it was made from"
     print(f"{label or file.stem} begins anew: its earlier training {differ} and is kept in {newest.name}")

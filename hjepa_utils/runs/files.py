@@ -41,16 +41,41 @@ def write_atomically(path, write, elsewhere=ELSEWHERE):
 
 
 def write_json(path, value):
-    """Write JSON atomically, a summary as its `to_dict()`. NaN and infinity are refused: `ValueError`."""
-    text = json.dumps(value, indent=2, allow_nan=False, default=lambda summary: summary.to_dict()) + "\n"
+    """Write JSON atomically, a summary as its `to_dict()`; see `json_text` for what is refused."""
+    text = json_text(value, indent=2) + "\n"
     write_atomically(path, lambda unfinished: Path(unfinished).write_text(text, encoding="utf-8"))
+
+
+def json_text(value, **options):
+    """JSON of numbers (NumPy's and torch's too), texts, lists, dicts and summaries.
+
+    Raises `ValueError` for NaN and infinity, `TypeError` for anything else.
+    """
+    try:
+        return json.dumps(value, allow_nan=False, default=_plain, **options)
+    except ValueError as error:
+        raise ValueError(f"{error}: nothing was saved, leave such values out or save None") from error
+
+
+def _plain(value):
+    for method in ("to_dict", "tolist"):
+        if hasattr(value, method):
+            return getattr(value, method)()
+    raise TypeError(
+        f"{value!r} ({type(value).__name__}) cannot be saved as JSON: "
+        "make it a number, a text, a list or a dict"
+    )
 
 
 def read_json(path, *, keys=(), advice=AGAIN):
     """Read a JSON object with these keys, as a dict. `ArtifactError` with the advice if it is none."""
     try:
-        value = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # no JSON, no text at all, or nested without end
+        value = json.loads(Path(path).expanduser().read_text(encoding="utf-8-sig"))  # with a BOM too
+    except (
+        ValueError,
+        RecursionError,
+        IsADirectoryError,
+    ) as error:  # no JSON, no text at all, or nested without end
         raise ArtifactError(f"{path} is damaged: {advice}") from error
     if not isinstance(value, dict) or not value.keys() >= set(keys):
         raise ArtifactError(f"{path} is damaged: {advice}")

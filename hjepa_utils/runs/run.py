@@ -22,13 +22,21 @@ from types import SimpleNamespace
 import torch
 
 from . import locks
-from .files import ArtifactError, explain_write_error, read_json, write_atomically, write_json
+from .files import (
+    ArtifactError,
+    explain_write_error,
+    json_text,
+    read_json,
+    write_atomically,
+    write_json,
+)
 from .fingerprint import differences, digest
 from .hardware import hardware, pick_device
 from .manifest import read_manifest, verify_files, write_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCALES = ("quick", "paper")
+_TAKEN = ("", "..", "earlier", "figures", "results.json")  # by what the notebooks share
 
 
 @dataclass
@@ -66,9 +74,13 @@ class Run:
         Raises `ArtifactError` if another process runs this notebook here, for inputs that are missing,
         stale or damaged, and for a folder in its place that is no run's.
         """
+        if isinstance(inputs, str):
+            raise TypeError(f"inputs must be a list of notebooks, got {inputs!r}: write [{inputs!r}]")
+        if not isinstance(settings, dict):
+            raise TypeError(f"settings must be a dict, got {settings!r}")
         folders = [self.verified_input(notebook) for notebook in inputs]
         digests = {notebook: self._manifest(notebook)["digest"] for notebook in inputs}
-        settings = json.loads(json.dumps(settings))
+        settings = json.loads(json_text(settings))
         self.fingerprint = {"settings": settings, "seed": self.seed, "inputs": digests}
         self._keep_others_out()
         with explain_write_error(self.folder):
@@ -80,7 +92,8 @@ class Run:
                 print(f"{self.notebook}: went back to these settings; its artifacts are used again")
             self.folder.mkdir(parents=True, exist_ok=True)
             for unfinished in self.folder.rglob(".unfinished-*"):
-                unfinished.unlink()
+                if not unfinished.is_dir():
+                    unfinished.unlink()
         write_json(self.folder / "begun.json", self.fingerprint)
         return folders
 
@@ -99,7 +112,7 @@ class Run:
     def _put_earlier_aside(self):
         """Move what was made from something else to `earlier`."""
         begun = self.folder / "begun.json"
-        if not self.folder.exists() or not any(self.folder.iterdir()):
+        if not self.folder.exists() or all(file.name == "shown" for file in self.folder.iterdir()):
             return
         if not begun.exists():
             raise ArtifactError(
@@ -109,6 +122,8 @@ class Run:
         if before == self.fingerprint:
             return
         kept = self._earlier(before)
+        if kept.exists():
+            raise ArtifactError(f"{kept} exists already: move it or {self.folder} elsewhere")
         kept.parent.mkdir(exist_ok=True)
         self.folder.rename(kept)
         differ = differences(before, self.fingerprint)
@@ -119,6 +134,8 @@ class Run:
         path, seed = self.scale_folder / "results.json", self._results()["run"].get("seed", self.seed)
         if seed != self.seed:
             kept = self.scale_folder / "earlier" / f"results, seed {seed}.json"
+            if kept.exists():
+                raise ArtifactError(f"{path} is of seed {seed}, and so is {kept}: move one of them elsewhere")
             kept.parent.mkdir(exist_ok=True)
             path.rename(kept)
             print(f"results.json was of seed {seed}: it is kept in {_short(kept)}")
@@ -131,6 +148,8 @@ class Run:
 
         Not of trainings' states, nor of copies of figures and results: later notebooks read none of them.
         """
+        if not self.fingerprint:
+            raise ArtifactError(f"{self.notebook} has not begun: call begin(settings) before finish()")
         write_manifest(self.folder, {"notebook": self.notebook, "scale": self.scale, **self.fingerprint})
         if self._lock is not None:
             locks.release(self._lock)
@@ -217,7 +236,8 @@ class Run:
         advice = "delete that file; each notebook run again puts its numbers back"
         saved = read_json(path, advice=advice)
         saved = {part: {} for part in parts} | saved
-        if not all(isinstance(saved[part], dict) for part in parts):
+        seed = saved["run"].get("seed", 0) if isinstance(saved["run"], dict) else None
+        if not all(isinstance(saved[part], dict) for part in parts) or not isinstance(seed, int):
             raise ArtifactError(f"{path} is damaged: {advice}")
         return saved
 
@@ -243,12 +263,22 @@ def _short(path):
 
 
 def start_run(notebook, *, scale, seed):
-    """Begin a notebook's run. Raises `ValueError` for an unknown scale, or a seed not in 0 … 2³² - 1."""
+    """Begin a notebook's run.
+
+    Raises `ValueError` for an unknown scale, a seed not in 0 … 2³² - 1, or a notebook whose name is none
+    of a folder of its own.
+    """
+    if not isinstance(notebook, str) or Path(notebook).name != notebook or notebook in _TAKEN:
+        raise ValueError(f"the notebook must be a name such as '03_train_hnn', got {notebook!r}")
     if scale not in SCALES:
         raise ValueError(f"SCALE must be one of {SCALES}, got {scale!r}")
-    if not hasattr(seed, "__index__") or not 0 <= index(seed) < 2**32:
+    try:
+        whole = -1 if isinstance(seed, bool) else index(seed)
+    except TypeError:
+        whole = -1
+    if not 0 <= whole < 2**32:
         raise ValueError(f"SEED must be a whole number from 0 to {2**32 - 1}, got {seed!r}")
-    return Run(notebook, scale, index(seed), pick_device(), scale_folder(scale, index(seed)) / notebook)
+    return Run(notebook, scale, whole, pick_device(), scale_folder(scale, whole) / notebook)
 
 
 def scale_folder(scale, seed=0):
@@ -258,7 +288,11 @@ def scale_folder(scale, seed=0):
 
 def artifacts_root():
     """`notebooks/artifacts`, or where the environment variable HJEPA_ARTIFACTS says."""
-    return Path(os.environ.get("HJEPA_ARTIFACTS") or ROOT / "notebooks" / "artifacts").expanduser().resolve()
+    named = os.environ.get("HJEPA_ARTIFACTS", "").strip()
+    try:
+        return Path(named or ROOT / "notebooks" / "artifacts").expanduser().resolve()
+    except RuntimeError as error:  # an unknown user's home, or links in a circle
+        raise ValueError(f"HJEPA_ARTIFACTS is {named!r}, no folder ({error}): set it to another") from error
 
 
 def check(label, value, *, equals=None, at_least=None, at_most=None):

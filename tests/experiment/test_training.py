@@ -16,8 +16,18 @@ from helpers import ROOT, oscillators
 from safetensors import safe_open
 from torch import nn
 
-from hjepa_utils import HNN, BaselineMLP, HamiltonianDynamics, Persistence, energy_weight, fit, rollout_loss
-from hjepa_utils.experiment.training import cosine_lr
+from hjepa_utils import (
+    HNN,
+    BaselineMLP,
+    HamiltonianDynamics,
+    Persistence,
+    SeparableHNN,
+    energy_weight,
+    fit,
+    rollout_loss,
+    seeded,
+)
+from hjepa_utils.experiment.training import cosine_lr, fit_seeds
 from hjepa_utils.runs import checkpoints
 
 
@@ -327,6 +337,26 @@ def test_a_loss_that_is_not_finite_stops_in_its_epoch_and_keeps_the_state_before
         assert all(opened.get_tensor(key).isfinite().all() for key in opened.keys())  # noqa: SIM118
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_a_training_that_runs_away_is_warned_of_and_one_that_learns_is_not(together, recwarn):
+    windows = oscillators(40), oscillators(8, seed=1)
+
+    def trained(lr):
+        models, settings = [network(seed=seed) for seed in (0, 1)], {"n_epochs": 4, "lr": lr, "label": "HNN"}
+        if together:
+            return fit_seeds(models, *windows, seeds=[0, 1], **settings)[1]
+        return fit(models[1], *windows, seed=1, **settings)
+
+    trained(1e-3)
+    assert not [w for w in recwarn if "grew" in str(w.message)]
+    with pytest.warns(
+        UserWarning, match=r"^HNN: the prediction loss grew from .* \(lr 1e\+03\): lower lr$"
+    ) as told:
+        rows = trained(1e3)
+    assert rows[-1]["prediction"] > 1e3 * rows[0]["prediction"]
+    assert len([w for w in told if "grew" in str(w.message)]) == 1 and told[-1].filename == __file__
+
+
 GOOD = {"n_epochs": 1, "seed": 0}
 W, V = oscillators(8), oscillators(4, seed=1)
 REFUSED = {
@@ -476,3 +506,100 @@ def test_fewer_windows_than_a_batch_are_one_batch():
     before = bits(dynamics)
     history = fit(dynamics, oscillators(5), oscillators(3, seed=1), n_epochs=1, seed=0, batch_size=32)
     assert math.isfinite(history[0]["loss"]) and not same_bits(bits(dynamics), before)
+
+
+def numbers(history):
+    return [(row["loss"], row["test_mse"]) for row in history]
+
+
+ODD_W = torch.randn(16, 4, 8, generator=torch.Generator().manual_seed(0))
+
+
+class Chain(nn.Module):
+    """A user's own model: z → network(z), step by step."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.dt = network, 0.1
+
+    def rollout(self, z0, n_steps):
+        z = [z0]
+        for _ in range(n_steps):
+            z.append(self.network(z[-1]))
+        return torch.stack(z, dim=-2)
+
+
+def small():
+    with seeded(0):
+        return BaselineMLP(8, (4,))
+
+
+def test_numpys_and_torchs_numbers_are_settings_as_pythons_are(tmp_path):
+    plain = fit(small(), ODD_W, ODD_W, seed=0, n_epochs=2, batch_size=8, lr=0.5, checkpoint=tmp_path)
+    odd = {"n_epochs": np.int64(2), "batch_size": torch.tensor(8), "lr": np.float32(0.5)}
+    assert fit(small(), ODD_W, ODD_W, seed=0, **odd, checkpoint=tmp_path) == plain
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"n_epochs": 2.0}, "n_epochs must be a whole number, got 2.0"),
+        ({"n_epochs": "2"}, "n_epochs must be a whole number, got '2'"),
+        ({"n_epochs": 1, "batch_size": None}, "batch_size must be a whole number, got None"),
+        ({"n_epochs": 1, "lr": "1e-3"}, "lr must be a number, got '1e-3'"),
+        ({"n_epochs": 1, "energy_schedule": 0.5}, "must be a function of .*, got 0.5: write lambda"),
+    ],
+)
+def test_settings_of_another_kind_are_refused_in_one_sentence(settings, words):
+    with pytest.raises(TypeError, match=words):
+        fit(small(), ODD_W, ODD_W, seed=0, **settings)
+
+
+def test_a_random_schedule_is_asked_once(tmp_path):
+    rng = np.random.default_rng(0)
+    settings = {"n_epochs": 3, "energy_schedule": lambda epoch, n_epochs: rng.random()}
+    history = fit(small(), ODD_W, ODD_W, seed=0, checkpoint=tmp_path, **settings)
+    assert [row["energy_weight"] for row in history] == np.random.default_rng(0).random(3).tolist()
+
+
+def test_windows_with_a_gradient_are_data_alone():
+    latents = ODD_W.clone().requires_grad_()
+    history = fit(small(), 1 * latents, latents, seed=0, n_epochs=2, batch_size=8)
+    assert history == fit(small(), ODD_W, ODD_W, seed=0, n_epochs=2, batch_size=8) and latents.grad is None
+
+
+def test_training_without_gradients_is_refused():
+    with torch.no_grad(), pytest.raises(ValueError, match="call it outside no_grad"):
+        fit(small(), ODD_W, ODD_W, seed=0, n_epochs=1)
+    with pytest.raises(ValueError, match="BaselineMLP has only frozen parameters: use requires_grad_"):
+        fit(small().requires_grad_(False), ODD_W, ODD_W, seed=0, n_epochs=1)
+
+
+def test_test_windows_move_no_batch_statistics():
+    def trained(test):
+        with seeded(0):
+            model = Chain(nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8)))
+        model.network[0].eval()
+        fit(model, ODD_W, test, seed=0, n_epochs=2)
+        assert model.training and not model.network[0].training  # as they were
+        return model.state_dict()
+
+    one, other = trained(ODD_W[:1]), trained(100 * ODD_W)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert one["network.1.num_batches_tracked"] == 2 * 3  # epochs × steps of a rollout, none of testing
+
+
+@pytest.mark.parametrize("name", ["dt", "hamiltonian.kinetic.layers.0.weight"])
+def test_what_is_frozen_stays_also_in_a_stack(name):
+    def model():
+        with seeded(0):
+            model = HamiltonianDynamics(SeparableHNN(8, (4,)))
+        dict(model.named_parameters())[name].requires_grad_(False)
+        return model
+
+    alone, together, before = model(), [model(), model()], model().state_dict()
+    history = fit(alone, ODD_W, ODD_W, seed=0, n_epochs=2)
+    of_stack = fit_seeds(together, ODD_W, ODD_W, seeds=[0, 1], n_epochs=2)
+    assert torch.equal(together[0].state_dict()[name], before[name])
+    np.testing.assert_allclose(numbers(of_stack[0]), numbers(history), rtol=1e-5)

@@ -10,9 +10,10 @@ import pytest
 import torch
 from helpers import ROOT, no_file_above
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
-from hjepa_utils import ArtifactError
+from hjepa_utils import ArtifactError, BaselineMLP, fit
 from hjepa_utils.runs.checkpoints import is_state, resumable, state_file
 
 N_STEPS = 7
@@ -187,3 +188,50 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     adversaries("~/c/training.safetensors")
     assert [path.name for path in (tmp_path / "c").iterdir()] == [state_file("training", {"seed": 0}).name]
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ({"done": -3}, "is damaged: delete it"),
+        ({"done": "4"}, "is damaged: delete it"),
+        ({"history": {}}, "is damaged: delete it"),
+        ({"groups": {}}, "does not fit what is trained: delete it"),
+        ({"done": 99}, "is after step 99 of 1: move it away"),
+    ],
+)
+def test_a_state_with_other_words_is_refused(tmp_path, words, wanted):
+    windows = torch.randn(8, 3, 4)
+
+    def train():
+        torch.manual_seed(0)
+        fit(BaselineMLP(4, (4,)), windows, windows, seed=0, n_epochs=1, checkpoint=tmp_path)
+
+    train()
+    (state,) = tmp_path.iterdir()
+    with safe_open(state, "pt") as opened:
+        before = json.loads(opened.metadata()["training"])
+    save_file(load_file(state), state, metadata={"training": json.dumps(before | words)})
+    with pytest.raises(ArtifactError, match=f"{state.name} {wanted}"):
+        train()
+
+
+def test_folders_and_dead_links_under_a_states_name_are_no_states(tmp_path, capsys):
+    windows = torch.randn(8, 3, 4)
+
+    def train():
+        torch.manual_seed(0)
+        return fit(BaselineMLP(4, (4,)), windows, windows, seed=0, n_epochs=1, checkpoint=tmp_path)
+
+    (tmp_path / "training-deadbeef.state.safetensors").mkdir()
+    (tmp_path / "training-deadbee1.state.safetensors").symlink_to("nowhere")
+    history = train()
+    (state,) = (file for file in tmp_path.iterdir() if file.is_file())
+    renamed = state.rename(tmp_path / "training-00000000.state.safetensors")
+    assert train() == history
+    assert f"is the same, goes on if it is renamed {state.name}" in capsys.readouterr().out
+    renamed.unlink()
+    state.unlink()
+    state.mkdir()
+    with pytest.raises(ArtifactError, match=f"{state.name} cannot be read .*: move it away"):
+        train()

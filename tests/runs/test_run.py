@@ -499,3 +499,86 @@ def test_seeded_draws_repeat_and_leave_the_global_generator_alone():
             draws.append(torch.rand(3))
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", ["", "..", "/tmp/x", "a/b", "earlier", "figures", "results.json", None, 3])
+def test_a_name_that_is_no_folder_of_its_own_is_refused(name):
+    with pytest.raises(ValueError, match="the notebook must be a name such as '03_train_hnn', got"):
+        start_run(name, scale="quick", seed=0)
+
+
+@pytest.mark.parametrize("seed", [True, False, np.array([3]), np.bool_(True)])
+def test_what_is_no_whole_number_is_no_seed(seed):
+    with pytest.raises(ValueError, match="SEED must be a whole number"):
+        start_run(MADE, scale="quick", seed=seed)
+
+
+def test_numpys_and_torchs_numbers_are_saved_as_pythons_are():
+    odd = {"n": np.int64(3), "dt": torch.tensor(0.5), "sizes": np.arange(2), "exact": np.bool_(True)}
+    plain = {"n": 3, "dt": 0.5, "sizes": [0, 1], "exact": True}
+    run = make(settings=plain)
+    run.begin(odd)
+    assert (run.folder / "parts" / "a.bin").exists()  # the same settings
+    run.save_results(odd)
+    assert run.results_of(MADE) == plain
+
+
+def test_settings_that_cannot_be_saved_leave_the_earlier_folder_where_it_is():
+    run = make()
+    for settings, error, words in (
+        ({"lr": math.nan}, ValueError, "nothing was saved"),
+        ({"lr": {1}}, TypeError, r"\{1\} \(set\) cannot be saved as JSON: make it"),
+        ([1, 2], TypeError, r"settings must be a dict, got \[1, 2\]"),
+    ):
+        with pytest.raises(error, match=words):
+            start_run(MADE, scale="quick", seed=0).begin(settings)
+    with pytest.raises(TypeError, match=f"got '{MADE}': write \\['{MADE}'\\]"):
+        start_run(USED, scale="quick", seed=0).begin({}, inputs=MADE)
+    assert start_run(USED, scale="quick", seed=0).verified_input(MADE) == run.folder
+
+
+def test_the_order_of_begin_save_and_finish():
+    run = start_run(MADE, scale="quick", seed=0)
+    with pytest.raises(ArtifactError, match=f"{MADE} has not begun: call begin"):
+        run.finish()
+    run.save_results({"n": 1})
+    run.begin({})
+    run.finish()
+    assert run.verified_input(MADE) == run.folder
+
+
+def test_nothing_in_earlier_is_written_over():
+    run = make(settings={"n_videos": 3})
+    results, kept = run.scale_folder / "results.json", run.scale_folder / "earlier" / "results, seed 7.json"
+    kept.parent.mkdir()
+    kept.write_text("older numbers")
+    results.write_text(json.dumps({"run": {"seed": 7}}))
+    with pytest.raises(ArtifactError, match=r"is of seed 7, and so is .*: move one of them elsewhere"):
+        run.begin({"n_videos": 3})
+    assert kept.read_text() == "older numbers" and results.exists()
+    results.unlink()
+    shutil.copytree(run.folder, run._earlier(run.fingerprint))
+    with pytest.raises(ArtifactError, match="exists already: move it or"):
+        run.begin({"n_videos": 4})
+
+
+def test_results_that_are_a_folder_or_of_an_odd_seed_are_refused_and_a_bom_is_read():
+    run = make()
+    path = run.scale_folder / "results.json"
+    path.write_text('\ufeff{"results": {"other": 1}}', encoding="utf-8")
+    assert run.results_of("other") == 1
+    path.write_text('{"run": {"seed": "7/x"}}')
+    with pytest.raises(ArtifactError, match=r"results\.json is damaged"):
+        run.begin({"n_videos": 3})
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ArtifactError, match=r"results\.json is damaged"):
+        run.save_results({})
+
+
+@pytest.mark.parametrize("value", ["~nobody-of-this-name/x", "{}/loop/x"])
+def test_an_artifacts_folder_that_cannot_be_found_is_named(monkeypatch, tmp_path, value):
+    (tmp_path / "loop").symlink_to("loop")
+    monkeypatch.setenv("HJEPA_ARTIFACTS", value.format(tmp_path))
+    with pytest.raises(ValueError, match=r"HJEPA_ARTIFACTS is .*, no folder .*: set it to another"):
+        start_run(MADE, scale="quick", seed=0)
