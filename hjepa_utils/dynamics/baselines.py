@@ -20,7 +20,9 @@ class BaselineMLP(nn.Module, SavedModel):
     def __init__(self, latent_dim=1024, hidden_dims=(512, 512), residual=False):
         super().__init__()
         (self.latent_dim,), self.hidden_dims = whole_numbers([latent_dim]), whole_numbers(hidden_dims)
-        self.residual = residual
+        if residual not in (True, False):
+            raise ValueError(f"residual must be True or False, got {residual!r}")
+        self.residual = bool(residual)  # json knows no NumPy bool
         widths = (self.latent_dim, *self.hidden_dims)
         hidden = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())]
         self.network = nn.Sequential(*hidden, nn.Linear(widths[-1], self.latent_dim))
@@ -56,6 +58,7 @@ class TrainingMean(nn.Module):
         self.register_buffer("mean", mean)
 
     def rollout(self, z0, n_steps):
+        check_state(z0, self.mean.shape[-1])
         return repeat(lambda z: self.mean.expand_as(z), z0, n_steps)
 
 
@@ -80,16 +83,20 @@ class LinearMap(nn.Module):
     def fitted_to(cls, latents, rank):
         """A = X⁺Y over all neighbours, X⁺ with `rank` singular values (Tu et al., 2014, exact DMD).
 
-        `latents`: (n_videos, n_clips, D), standardised. Raises `ValueError` for a rank not in 1 … D.
+        `latents`: (n_videos, n_clips, D), standardised. Raises `ValueError` for a rank not in 1 … D
+        and for videos of one clip.
         """
         if not 1 <= rank <= latents.shape[-1]:
             raise ValueError(f"the rank must lie between 1 and {latents.shape[-1]}, got {rank}")
         now, following = latents[:, :-1].flatten(0, 1).double(), latents[:, 1:].flatten(0, 1).double()
+        if not len(now):
+            raise ValueError(f"a map needs two clips a video or more, got {tuple(latents.shape)}")
         u, s, vt = torch.linalg.svd(now, full_matrices=False)
         matrix = vt[:rank].T @ ((u[:, :rank].T @ following) / s[:rank, None])
         return cls(matrix.to(latents.dtype))
 
     def rollout(self, z0, n_steps):
+        check_state(z0, len(self.matrix), like=self.matrix)
         return repeat(lambda z: z @ self.matrix, z0, n_steps)
 
 
@@ -98,7 +105,7 @@ class GRU(nn.Module):
 
     def __init__(self, latent_dim, hidden_dim):
         super().__init__()
-        self.latent_dim = latent_dim
+        self.latent_dim, hidden_dim = whole_numbers([latent_dim, hidden_dim])
         self.start = nn.Linear(latent_dim, hidden_dim)
         self.cell = nn.GRUCell(latent_dim, hidden_dim)
         self.change = nn.Linear(hidden_dim, latent_dim)
@@ -107,7 +114,7 @@ class GRU(nn.Module):
     def of_size(cls, latent_dim, n_parameters):
         """As wide as `n_parameters` allow: K hidden units take 3K² + (5D + 7)K + D. `ValueError` if K < 1."""
         b = 5 * latent_dim + 7
-        if n_parameters < 3 + b + latent_dim:
+        if not n_parameters >= 3 + b + latent_dim:
             raise ValueError(f"a GRU for z of width {latent_dim} needs more than {n_parameters} parameters")
         return cls(latent_dim, int((math.sqrt(b * b + 12 * (n_parameters - latent_dim)) - b) / 6))
 
@@ -130,8 +137,8 @@ class NeuralODE(nn.Module):
 
     def __init__(self, latent_dim, hidden_dims=(512, 512)):
         super().__init__()
-        self.latent_dim = latent_dim
-        widths = (latent_dim, *hidden_dims)
+        (self.latent_dim, *hidden_dims) = whole_numbers([latent_dim, *hidden_dims])
+        widths = (self.latent_dim, *hidden_dims)
         hidden = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.Softplus())]
         self.field = nn.Sequential(*hidden, nn.Linear(widths[-1], latent_dim))
 

@@ -46,14 +46,16 @@ def _iterate(function, x, name, max_iterations, *, at_least):
     """Iterate until the largest change is rounding, relative to the largest |x| or to `at_least`."""
     if not x.numel():
         return function(x)
-    tolerance = 32 * torch.finfo(x.dtype).eps
+    start, tolerance = x, 32 * torch.finfo(x.dtype).eps
     for _ in range(max_iterations):
         previous, x = x, function(x)
         change, size = (x - previous).abs().max(), x.abs().max().clamp(min=at_least)
-        if change <= tolerance * size:
+        if (change <= tolerance * size) & size.isfinite():
             return x
     if not (change / size).isfinite():
-        raise NotConverged(f"{name} met NaN or infinity: check that z is finite, or take a smaller dt")
+        if not function(start).isfinite().all():  # no dt would help
+            raise NotConverged(f"{name} met NaN or infinity: check that z is finite, and the model's weights")
+        raise NotConverged(f"{name} ran away to infinity: take a smaller dt")
     raise NotConverged(
         f"{name} did not converge: after {max_iterations} iterations the relative residual is "
         f"{(change / size).item():.1g} (wanted: {tolerance:.1g}); take a smaller dt"

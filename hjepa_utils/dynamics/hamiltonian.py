@@ -1,6 +1,7 @@
 """Energies H(z) on phase space and their gradients. z = (q, p): q is the first half, p the second."""
 
 import math
+from collections.abc import Iterable
 from itertools import pairwise
 from operator import index
 
@@ -150,8 +151,15 @@ class SeparableHNN(Hamiltonian, SavedModel):
 
     @classmethod
     def of_size(cls, latent_dim, n_parameters):
-        """Hidden widths (2K, 2K, K), K as large as `n_parameters` allow: it takes 12K² + 2(D + 6)K + 2."""
+        """Hidden widths (2K, 2K, K), K as large as `n_parameters` allow: it takes 12K² + 2(D + 6)K + 2.
+
+        `ValueError` if K < 1.
+        """
         b = latent_dim + 6
+        if not n_parameters >= 14 + 2 * b:
+            raise ValueError(
+                f"a separable energy of width {latent_dim} needs {14 + 2 * b} parameters, got {n_parameters}"
+            )
         width = int((math.sqrt(b * b + 12 * (n_parameters - 2)) - b) / 12)
         return cls(latent_dim, (2 * width, 2 * width, width))
 
@@ -196,19 +204,29 @@ def velocity(hamiltonian, z):
 
 
 def even_dim(latent_dim):
-    """D as a plain integer. `ValueError` unless it is even and at least 2."""
-    latent_dim = index(latent_dim)
+    """D as a plain integer. `ValueError` unless it is even and at least 2, `TypeError` if it is none."""
+    latent_dim = whole_number(latent_dim, "the width of z")
     if latent_dim < 2 or latent_dim % 2:
         raise ValueError(f"z = (q, p) needs an even number of dimensions, got {latent_dim}")
     return latent_dim
 
 
 def whole_numbers(widths):
-    """Widths of layers as plain integers. `ValueError` for one below 1."""
-    widths = tuple(index(width) for width in widths)
+    """Widths of layers as plain integers. `ValueError` for one below 1, `TypeError` for what is none."""
+    if not isinstance(widths, Iterable):
+        raise TypeError(f"hidden layers need one width each, such as (512, 256), got {widths!r}")
+    widths = tuple(whole_number(width, "the width of a layer") for width in widths)
     if not widths or min(widths) < 1:
-        raise ValueError(f"hidden layers need widths of 1 or more, got {widths}")
+        raise ValueError(f"layers need widths of 1 or more, got {widths}")
     return widths
+
+
+def whole_number(value, name):
+    """A plain integer. `TypeError` with `name` for what is none."""
+    try:
+        return index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, got {value!r}") from None
 
 
 def check_state(z, width=None, *, like=None):

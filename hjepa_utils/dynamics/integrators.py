@@ -8,7 +8,7 @@ GNI stands for Hairer, Lubich & Wanner, *Geometric Numerical Integration* (2nd e
 import torch
 
 from .fast_rollout import split_rollout
-from .hamiltonian import Forced, check_state, even_dim, velocity
+from .hamiltonian import Forced, check_state, even_dim, velocity, whole_number
 from .step import HALF_KICK_DRIFT_HALF_KICK, as_step, declared
 
 
@@ -92,22 +92,38 @@ def rollout(step, hamiltonian, z0, dt, n_steps):
 
     The same states as `repeat`, to rounding, with less arithmetic where the kinds of energy and step
     allow it: products of an `HNN`'s first layer are shared between stages, and a separable energy's
-    force between steps. A step of two copies starts from two equal ones. Raises `ValueError` if D is
-    odd, n_steps < 0, or z0 is not what the energy takes.
+    force between steps. A step of two copies starts from two equal ones. `dt` is a number, or a tensor
+    (…, 1) with one for each state. Raises `ValueError` if D is odd, n_steps < 0, or z0 or dt are of
+    another shape or dtype than these.
     """
     step = as_step(step)
     check_state(z0)
     check_n_steps(n_steps)
+    dt = _one_a_state(dt, z0)
     if step.copies > 1:
         doubled = torch.cat([z0] * step.copies, dim=-1)
         return repeat(lambda zw: step(hamiltonian, zw, dt), doubled, n_steps)[..., : z0.shape[-1]]
     if step.stages and (parameters := hamiltonian.network_parameters()):
         flat = check_state(z0, hamiltonian.latent_dim, like=parameters[0]).reshape(-1, z0.shape[-1])
+        dt = dt.reshape(-1, 1) if isinstance(dt, torch.Tensor) and dt.ndim else dt
         states = split_rollout(parameters, flat, dt, step.stages, n_steps)
         return states.reshape(*z0.shape[:-1], n_steps + 1, z0.shape[-1])
     if step.stages and hamiltonian.separable:
         return _separable_rollout(hamiltonian, z0, dt, step.stages, n_steps)
     return repeat(lambda z: step(hamiltonian, z, dt), z0, n_steps)
+
+
+def _one_a_state(dt, z0):
+    """A number as it is, a tensor as (…, 1): of shape (D/2,) it would be another dt for every coordinate."""
+    if not getattr(dt, "ndim", 0):
+        return dt
+    try:
+        return dt.expand(*z0.shape[:-1], 1)
+    except (AttributeError, RuntimeError):
+        raise ValueError(
+            f"dt must be a number, or a tensor {(*z0.shape[:-1], 1)} with one for each state, "
+            f"got {tuple(dt.shape)}"
+        ) from None
 
 
 def driven_rollout(step, hamiltonian, z0, dt, forces):
@@ -148,5 +164,5 @@ def repeat(advance, z0, n_steps):
 
 
 def check_n_steps(n_steps):
-    if n_steps < 0:
+    if whole_number(n_steps, "n_steps") < 0:
         raise ValueError(f"n_steps must not be negative, got {n_steps}")

@@ -11,7 +11,7 @@ from torch.nn.utils.parametrizations import orthogonal
 
 from ..runs.files import write_json
 from .fast_rollout import SplitRollout
-from .hamiltonian import HNN, SeparableHNN, check_state
+from .hamiltonian import HNN, SeparableHNN, check_state, whole_number
 from .implicit import implicit_midpoint_step, stormer_verlet_step
 from .integrators import check_n_steps, driven_rollout, euler_step, leapfrog_step, rk4_step, rollout, tao_step
 from .saved import read_config
@@ -41,7 +41,11 @@ class HamiltonianDynamics(nn.Module):
 
     def __init__(self, hamiltonian, step=leapfrog_step, dt=1.0):
         super().__init__()
-        if not DT_RANGE[0] <= dt <= DT_RANGE[1]:
+        try:
+            inside = DT_RANGE[0] <= float(dt) <= DT_RANGE[1]
+        except (TypeError, ValueError, RuntimeError):  # no number, or a tensor of several
+            inside = False
+        if not inside:
             raise ValueError(f"dt must lie in {DT_RANGE}, got {dt}")
         self.hamiltonian, self.step = hamiltonian, as_step(step)
         self.dt = nn.Parameter(torch.tensor(float(dt)))
@@ -72,7 +76,7 @@ class HamiltonianDynamics(nn.Module):
         return self.hamiltonian(z)
 
     def rollout_with_energy(self, z0, n_steps):
-        """What training needs, (B, D) → (B, n_steps + 1, D) and (B, n_steps + 1), differentiable once.
+        """What training needs, (…, D) → (…, n_steps + 1, D) and (…, n_steps + 1), differentiable once.
 
         An `HNN`'s energies and derivatives share the products of its rollout.
         """
@@ -81,8 +85,10 @@ class HamiltonianDynamics(nn.Module):
             states = rollout(self.step, self.hamiltonian, z0, self.step_dt, n_steps)
             return states, self.hamiltonian(states)
         check_n_steps(n_steps)
-        check_state(z0, self.hamiltonian.latent_dim, like=parameters[0])
-        return SplitRollout.apply(z0, self.step_dt, self.step.stages, n_steps, *parameters)
+        flat = check_state(z0, self.hamiltonian.latent_dim, like=parameters[0]).reshape(-1, z0.shape[-1])
+        states, energies = SplitRollout.apply(flat, self.step_dt, self.step.stages, n_steps, *parameters)
+        shape = (*z0.shape[:-1], n_steps + 1)
+        return states.reshape(*shape, z0.shape[-1]), energies.reshape(shape)
 
     def under(self, step):
         """A copy under another step, with the same H and dt."""
@@ -160,13 +166,16 @@ class RotatedDynamics(HamiltonianDynamics):
 
     def rollout(self, z0, n_steps):
         rotation = self.rotation.weight
+        check_state(z0, len(rotation), like=rotation)
         return super().rollout(z0 @ rotation, n_steps) @ rotation.T
 
     def energy(self, z):
-        return self.hamiltonian(z @ self.rotation.weight)
+        rotation = self.rotation.weight
+        return self.hamiltonian(check_state(z, len(rotation), like=rotation) @ rotation)
 
     def rollout_with_energy(self, z0, n_steps):
         rotation = self.rotation.weight
+        check_state(z0, len(rotation), like=rotation)
         states, energies = super().rollout_with_energy(z0 @ rotation, n_steps)
         return states @ rotation.T, energies
 
@@ -176,15 +185,19 @@ class SubstepDynamics(HamiltonianDynamics):
 
     def __init__(self, hamiltonian, substeps, step=leapfrog_step, dt=1.0):
         super().__init__(hamiltonian, step, dt)
-        self.substeps = substeps
+        self.substeps = whole_number(substeps, "substeps")
+        if self.substeps < 1:
+            raise ValueError(f"substeps must be 1 or more, got {substeps}")
 
     @property
     def step_dt(self):
         return self.clamped_dt / self.substeps
 
     def rollout(self, z0, n_steps):
+        check_n_steps(n_steps)
         return super().rollout(z0, n_steps * self.substeps)[..., :: self.substeps, :]
 
     def rollout_with_energy(self, z0, n_steps):
+        check_n_steps(n_steps)
         states, energies = super().rollout_with_energy(z0, n_steps * self.substeps)
         return states[..., :: self.substeps, :], energies[..., :: self.substeps]

@@ -7,7 +7,6 @@ picture.
 """
 
 import reprlib
-from itertools import combinations
 from numbers import Integral, Real
 
 import numpy as np
@@ -43,9 +42,10 @@ def simulate_collisions(
     other value, where the arena has no room for the balls, and for more than 10,000 contacts in a frame.
     """
     if not isinstance(rng, np.random.Generator):
-        raise ValueError(f"rng must be a numpy.random.Generator, got {type(rng).__name__}")
-    if not isinstance(n_frames, Integral) or n_frames < 1:
-        raise ValueError(f"n_frames must be a whole number, 1 or more, got {n_frames}")
+        kind = f"{type(rng).__module__}.{type(rng).__qualname__}".removeprefix("builtins.")
+        raise ValueError(f"rng must be a numpy.random.Generator, got {kind}: use numpy.random.default_rng")
+    if not isinstance(n_frames, Integral) or isinstance(n_frames, bool) or n_frames < 1:
+        raise ValueError(f"n_frames must be a whole number, 1 or more, got {n_frames!r}")
     _check_positive(fps=fps)
     _check_arena(size, radius)
     speeds = _as_floats(speeds, "speeds")
@@ -86,7 +86,7 @@ def advance_balls(state, seconds, *, size=256.0, radius=20.0, masses=None):
         raise ValueError(f"a state has shape (n_balls, 4), with two or more balls; got {state.shape}")
     state, masses = _checked(state, size, radius), _checked_masses(masses, len(state))
     if not _is_number(seconds):
-        raise ValueError(f"seconds must be finite and not negative, got {seconds}")
+        raise ValueError(f"seconds must be finite and not negative, a number, got {reprlib.repr(seconds)}")
     return advance(state, seconds, size, radius, masses)[0]
 
 
@@ -163,7 +163,7 @@ def contact_masks(states, *, size=256.0, radius=20.0, margin=20.0):
     if not np.isfinite(states).all():
         raise ValueError("states must be finite, got NaN or infinity")
     if not _is_number(margin):
-        raise ValueError(f"margin must be finite and not negative, got {margin}")
+        raise ValueError(f"margin must be finite and not negative, a number, got {reprlib.repr(margin)}")
     touched = (np.diff(states[..., 2:], axis=1) != 0).any(axis=(2, 3)).cumsum(axis=1) > 0
     gap = size / 2 - radius - np.abs(states[:, 1:, :, :2] - size / 2)
     near = (gap < margin).any(axis=(2, 3))
@@ -198,7 +198,7 @@ def _real(values, name):
     """An array of real floats, in the precision it has (whole numbers: float64); `ValueError` otherwise."""
     try:
         array = np.asarray(values)
-        if array.dtype.kind not in "iuf":
+        if array.dtype.kind not in "iuf" or np.ma.is_masked(values):  # the array shows what is masked
             raise TypeError
     except (TypeError, ValueError, RuntimeError):  # the last from tensors that need a gradient
         raise ValueError(
@@ -222,7 +222,8 @@ def _is_number(value, low=0.0):
 def _check_positive(**numbers):
     for name, value in numbers.items():
         if not _is_number(value, low=_SMALL):
-            raise ValueError(f"{name} must be finite and positive, between 1e-50 and 1e50, got {value}")
+            value = reprlib.repr(value)
+            raise ValueError(f"{name} must be finite and positive, a number from 1e-50 to 1e50, got {value}")
 
 
 def _check_arena(size, radius):
@@ -263,5 +264,5 @@ def _checked_masses(masses, n_balls):
 
 def _least_distance(position):
     """Between the centres of any two balls, over all (…, n_balls, 2)."""
-    pairs = combinations(range(position.shape[-2]), 2)
-    return min(np.linalg.norm(position[..., b, :] - position[..., a, :], axis=-1).min() for a, b in pairs)
+    a, b = np.triu_indices(position.shape[-2], 1)
+    return np.linalg.norm(position[..., b, :] - position[..., a, :], axis=-1).min(initial=np.inf)

@@ -196,3 +196,37 @@ def test_the_floors_and_the_papers_arms_are_what_they_are_called():
         "residual MLP": 1_312_768,
     }
     assert models["residual MLP"].residual and not models["MLP"].residual
+
+
+@pytest.mark.parametrize(
+    "build",
+    [lambda: GRU(8, 0), lambda: NeuralODE(8, (0,)), lambda: BaselineMLP(0), lambda: BaselineMLP(8, (4, -1))],
+)
+def test_layers_without_units_are_refused(build):
+    with pytest.raises(ValueError, match="layers need widths of 1 or more, got"):
+        build()
+
+
+@pytest.mark.parametrize("build", [GRU, lambda dim, width: NeuralODE(dim, (width,))])
+def test_sizes_that_are_no_whole_numbers_are_named(build):
+    for sizes in ((8.0, 4), (8, 2.5)):
+        with pytest.raises(TypeError, match="the width of a layer must be a whole number, got"):
+            build(*sizes)
+
+
+def test_residual_is_true_or_false_and_saved_as_it_is(tmp_path):
+    BaselineMLP(8, (4,), residual=np.bool_(True)).save_pretrained(tmp_path)
+    assert BaselineMLP.from_pretrained(tmp_path).residual is True
+    with pytest.raises(ValueError, match="residual must be True or False, got 'no'"):
+        BaselineMLP(8, (4,), residual="no")
+
+
+@pytest.mark.parametrize("model", [LinearMap(torch.eye(8)), TrainingMean(torch.zeros(8))])
+def test_the_floors_and_the_linear_map_name_another_width(model):
+    with pytest.raises(ValueError, match=r"takes z of width 8, got \(3, 6\)"):
+        model.rollout(torch.zeros(3, 6), 2)
+
+
+def test_videos_of_one_clip_fix_no_linear_map():
+    with pytest.raises(ValueError, match="two clips a video or more, got"):
+        LinearMap.fitted_to(points(3, 1, 8), 4)

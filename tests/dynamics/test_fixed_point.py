@@ -146,8 +146,10 @@ def test_a_gradient_that_does_not_converge_is_named():
 
 def test_a_number_that_is_none_is_refused_and_not_iterated_for_ever():
     for bad in (math.nan, math.inf):
-        with pytest.raises(RuntimeError, match=r"^x met NaN or infinity: check that z is finite"):
+        with pytest.raises(RuntimeError, match=r"^x met NaN or infinity: check that z is finite, and the m"):
             fixed_point(torch.cos, scalar(bad), "x")
+    with pytest.raises(RuntimeError, match=r"^x ran away to infinity: take a smaller dt$"):
+        fixed_point(torch.square, scalar(2.0), "x")  # 2, 4, 16, …: finite where it starts
 
 
 def test_a_second_derivative_is_refused_and_not_silently_wrong():

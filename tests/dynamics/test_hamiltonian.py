@@ -264,3 +264,25 @@ def test_fourier_features_are_z_and_three_waves_of_each_coordinate():
     torch.testing.assert_close(found, torch.tensor([expected], dtype=torch.float64), rtol=0, atol=1e-15)
     assert fourier_features(feature_points(2, 3, 8)).shape == (2, 3, 56)
     assert fourier_features(feature_points(8), frequencies=(1.0,)).shape == (24,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("8", (4,)), "the width of z must be a whole number, got '8'"),
+        ((8.0, (4,)), "the width of z must be a whole number, got 8.0"),
+        ((8, 16), r"one width each, such as \(512, 256\), got 16"),
+        ((8, (4.0,)), "the width of a layer must be a whole number, got 4.0"),
+    ],
+)
+@pytest.mark.parametrize("kind", MODELS.values())
+def test_sizes_that_are_no_whole_numbers_are_named(kind, arguments, words):
+    with pytest.raises(TypeError, match=words):
+        kind(*arguments)
+
+
+@pytest.mark.parametrize("n_parameters", [41, -5, math.nan])
+def test_too_few_parameters_for_a_separable_energy_are_refused(n_parameters):
+    with pytest.raises(ValueError, match=f"width 8 needs 42 parameters, got {n_parameters}"):
+        SeparableHNN.of_size(8, n_parameters)
+    assert sum(p.numel() for p in SeparableHNN.of_size(8, 42).parameters()) == 42

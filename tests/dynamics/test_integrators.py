@@ -576,3 +576,23 @@ HamiltonianDynamics(HNN(8, (4,)))
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     assert done.stderr.count("NotSymplecticWarning: leapfrog_step is symplectic") == 1
+
+
+@pytest.mark.parametrize("kind", [HNN, SeparableHNN])
+@pytest.mark.parametrize("step", [*STEPS, tao_step])
+def test_every_state_can_have_a_dt_of_its_own(kind, step):
+    torch.manual_seed(0)
+    energy, z = kind(8, (6, 5)).double(), torch.randn(2, 4, 8, dtype=torch.float64)
+    dt = torch.rand(2, 4, 1, dtype=torch.float64)
+    one_by_one = [
+        rollout(step, energy, x, h.item(), 3) for x, h in zip(z.view(8, 8), dt.view(8), strict=True)
+    ]
+    expected = torch.stack(one_by_one).view(2, 4, 4, 8)
+    torch.testing.assert_close(rollout(step, energy, z, dt, 3), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(4,), (3,), (4, 4), (3, 1)])  # the first would give every q its own dt
+def test_a_dt_of_another_shape_is_refused(shape):
+    for kind in (HNN, SeparableHNN):
+        with pytest.raises(ValueError, match=r"a tensor \(4, 1\) with one for each state, got \("):
+            rollout(leapfrog_step, kind(8, (6, 5)), torch.zeros(4, 8), torch.ones(shape), 2)

@@ -433,3 +433,50 @@ def test_entities_and_masses_fit_the_same_contract():
     for step in (leapfrog_step, stormer_verlet_step):
         moved = rollout(step, hamiltonian, z0, 0.5 / 1000, 1000)[-1]
         torch.testing.assert_close(moved, exact, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_steps", [2.0, "2", None, math.nan, torch.tensor(2.0)])
+def test_a_number_of_steps_that_is_not_whole_is_refused(hamiltonian, z0, n_steps):
+    models = [HamiltonianDynamics(hamiltonian), SubstepDynamics(hamiltonian, 2)]
+    for rolled in (*(model.rollout for model in models), *(model.rollout_with_energy for model in models)):
+        with pytest.raises(TypeError, match="n_steps must be a whole number, got "):
+            rolled(z0, n_steps)
+
+
+def test_substeps_are_one_or_more(hamiltonian, z0):
+    for substeps in (0, -1):
+        with pytest.raises(ValueError, match=f"substeps must be 1 or more, got {substeps}"):
+            SubstepDynamics(hamiltonian, substeps)
+    with pytest.raises(TypeError, match=r"substeps must be a whole number, got 1\.5"):
+        SubstepDynamics(hamiltonian, 1.5)
+    with pytest.raises(ValueError, match="n_steps must not be negative, got -1"):
+        SubstepDynamics(hamiltonian, 2).rollout(z0, -1)
+
+
+@pytest.mark.parametrize("dt", ["long", None, torch.tensor([0.5, 0.6]), 1j])
+def test_a_dt_that_is_no_number_is_refused(hamiltonian, dt):
+    with pytest.raises(ValueError, match=r"dt must lie in \(0\.1, 2\.0\), got"):
+        HamiltonianDynamics(hamiltonian, dt=dt)
+
+
+@pytest.mark.parametrize("shape", [(8,), (2, 0, 8), (2, 3, 8)])
+def test_energies_come_with_states_of_any_leading_shape(shape):
+    torch.manual_seed(0)
+    dynamics = HamiltonianDynamics(steep(HNN(8, (6, 5)).double()))
+    z0 = torch.randn(shape, dtype=torch.float64)
+    states, energies = dynamics.rollout_with_energy(z0, 3)
+    torch.testing.assert_close(states, dynamics.rollout(z0, 3), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(energies, dynamics.energy(states), rtol=1e-12, atol=1e-12)
+
+
+def test_a_rotation_of_another_width_or_dtype_is_named(hamiltonian, z0):
+    rotated = RotatedDynamics(hamiltonian, 8)
+    for method in (
+        lambda z: rotated.rollout(z, 2),
+        lambda z: rotated.rollout_with_energy(z, 2),
+        rotated.energy,
+    ):
+        with pytest.raises(ValueError, match=r"takes z of width 8, got \(3, 6\)"):
+            method(torch.zeros(3, 6))
+        with pytest.raises(ValueError, match=r"computes in torch.float32, got z in torch.float64"):
+            method(torch.zeros(3, 8, dtype=torch.float64))

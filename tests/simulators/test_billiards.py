@@ -1,5 +1,7 @@
 """The billiards against closed forms: free flight, walls, contacts; and the pictures against geometry."""
 
+import random
+
 import numpy as np
 import pytest
 
@@ -358,7 +360,7 @@ def test_an_impossible_time_is_refused(seconds):
     ("options", "words"),
     [
         ({"rng": 0}, "numpy.random.Generator, got int"),
-        ({"rng": np.random.RandomState(0)}, "got RandomState"),
+        ({"rng": np.random.RandomState(0)}, "got .*RandomState"),
         ({"starts": "corner"}, "'corner'"),
         ({"n_frames": 0}, "n_frames"),
         ({"n_frames": -3}, "n_frames"),
@@ -382,3 +384,30 @@ def test_an_impossible_time_is_refused(seconds):
 def test_an_impossible_video_is_refused(options, words):
     with pytest.raises(ValueError, match=words):
         simulate_collisions(**{"rng": np.random.default_rng(0), "n_frames": 5} | options)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"n_frames": True}, "whole number, 1 or more, got True"),
+        ({"fps": "30"}, "fps must be finite and positive, a number from 1e-50 to 1e50, got '30'"),
+        ({"rng": random.Random(0)}, "got random.Random: use numpy.random.default_rng"),
+        ({"masses": np.ma.masked_array([1.0, 9.0], [False, True])}, "must be real numbers"),
+        ({"masses": (1,) * 40}, "no room for 40 balls"),
+    ],
+)
+def test_values_of_another_kind_are_shown_as_they_are(options, words):
+    with pytest.raises(ValueError, match=words):
+        simulate_collisions(**{"rng": np.random.default_rng(0), "n_frames": 5} | options)
+
+
+def test_a_row_of_equal_balls_is_one_of_points_that_pass_through_each_other():
+    n, seconds = 4, 700.0
+    x, v = np.array([30.0, 90.0, 150.0, 210.0]), np.array([71.3, -53.1, 97.7, -31.9])
+    row = np.column_stack([x, np.full(n, 128.0), v, np.zeros(n)])
+    shift, length = 2 * RADIUS * np.arange(n) + RADIUS, SIZE - 2 * RADIUS * n
+    points = np.sort(triangle_wave(x - shift + v * seconds, 0, length))
+    moved = advance_balls(row, seconds)
+    np.testing.assert_allclose(moved[:, 0], points + shift, rtol=0, atol=1e-8)
+    back = advance_balls(moved * [1, 1, -1, -1], seconds)  # after 3,564 contacts each way
+    np.testing.assert_allclose(back * [1, 1, -1, -1], row, rtol=0, atol=1e-8)

@@ -88,7 +88,7 @@ LONG = [[100.0, 128.0, 0.0, 0.0], [200.0, 128.0, -100.0, 0.0]]
         ([[64, 128, 1e200, 10], APART[1]], 1.0, {}, "finite, below 1e50"),
         (APART, 1.0, {"masses": (1, 1e308)}, "masses must be finite and positive, between"),
         (APART, 1e300, {}, "seconds must be finite"),
-        (APART, "1", {}, "seconds must be finite.*got 1"),
+        (APART, "1", {}, "seconds must be finite.*got '1'"),
         (APART, 1.0, {"radius": 0}, "radius must be finite and positive"),
         (APART, 1.0, {"size": np.inf}, "size must be finite and positive"),
         (APART, 1.0, {"size": 30}, "size must lie between 2 and 1e9 times the radius"),
