@@ -2,7 +2,8 @@
 # Sets up H-JEPA, in Colab's own environment or in a .venv beside this script; runs it; tests it.
 set -euo pipefail
 
-root="$(CDPATH= cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+script="$(readlink -f "${BASH_SOURCE[0]}" 2>/dev/null || echo "${BASH_SOURCE[0]}")" # it may be a link
+root="$(CDPATH= cd "$(dirname "$script")" && pwd)"
 requirements="$root/requirements.txt"
 lock="$root/tests/requirements.lock"
 

@@ -4,6 +4,7 @@ Importing this package imports neither transformers nor torchcodec nor timm: wha
 (`load_encoder`, `encode_video`, …) is fetched when it is first named.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -110,7 +111,7 @@ _FETCHED = {
 
 def __getattr__(name: str):
     if name not in _FETCHED:
-        raise AttributeError(f"hjepa_utils has no {name!r}")
+        raise AttributeError(f"hjepa_utils has no {name!r}", name=name, obj=sys.modules[__name__])
     return getattr(import_module(f".{_FETCHED[name]}", __name__), name)
 
 

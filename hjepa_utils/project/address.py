@@ -65,6 +65,8 @@ def checked(address, commit, root):
     """The commit, today's if none is given. `ValueError` for what cannot be an address or a commit here."""
     if not ADDRESS.fullmatch(address):
         raise ValueError(f"{address!r} is no address: give OWNER/NAME, as in github.com/OWNER/NAME")
+    if address.lower().endswith(".git"):
+        raise ValueError(f"{address!r} is no address: leave .git out, no repository's name ends so")
     if commit is None:
         commit = _git(root, "rev-parse", "HEAD")
         if not commit:
@@ -75,6 +77,11 @@ def checked(address, commit, root):
         )
     if _git(root, "rev-parse", "HEAD") and _git(root, "cat-file", "-t", commit) != "commit":
         raise ValueError(f"this repository has no commit {commit}: fetch it first, or give another")
+    if _git(root, "rev-parse", "HEAD") and not _git(root, "ls-tree", "--full-tree", commit, "colab_setup.sh"):
+        raise ValueError(
+            f"commit {commit} has no colab_setup.sh at its top, so it is not of this project: is {root} "
+            "within another repository? Give a commit of the project's own"
+        )
     return commit
 
 

@@ -124,7 +124,7 @@ def _parse(name, text, parameter):
         return text
     value = None
     with suppress(ValueError, SyntaxError):
-        value = ast.literal_eval(text)
+        value = int(text) if type(parameter.default) is int else ast.literal_eval(text)
     if type(value) is int and isinstance(parameter.default, float):
         value = float(value)
     if type(value) is not type(parameter.default):
@@ -136,7 +136,7 @@ def _parse(name, text, parameter):
 
 def _video_folder(text):
     """A folder is meant from where the command was typed, not from the project's root."""
-    folder = Path(text).expanduser().resolve()
+    folder = _resolved(text)
     try:
         find_videos(folder)
     except OSError as error:
@@ -144,11 +144,21 @@ def _video_folder(text):
     return str(folder)
 
 
+def _resolved(text):
+    """An absolute path. `ValueError` for an unknown ~user, links in a circle, or a name that is too long."""
+    try:
+        path = Path(text).expanduser().resolve()
+        path.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ValueError(f"{text!r} cannot be a folder here: {error}") from error
+    return path
+
+
 def check_encoder(name, scale):
     """The name, a folder's made absolute. Raises what `plan_run` does if it names no V-JEPA 2."""
     if name == "embedded" or (name, scale) == ("auto", "quick"):
         return name
-    folder = Path(name).expanduser().resolve()
+    folder = _resolved(name)
     if name and name != "auto" and folder.is_dir():
         if not any(folder.glob("*.safetensors")):
             raise ValueError(f"{folder} holds no model.safetensors: save the encoder with save_pretrained")

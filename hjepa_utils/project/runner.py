@@ -143,6 +143,7 @@ def run_and_publish(plan, scale, artifacts, *, offline):
 def _parser():
     run = argparse.ArgumentParser(
         prog="hjepa_utils run",
+        allow_abbrev=False,  # --p would be --publish
         description="Run the numbered notebooks in order.",
         epilog="exit status: 0 done, 1 a notebook failed, 2 bad arguments, 130 interrupted",
     )

@@ -164,3 +164,20 @@ def test_pages_name_no_address_or_the_one_that_was_set():
     else:
         assert "Open In Colab" not in readme and "/actions/workflows/" not in readme
         assert "git clone" not in readme
+
+
+def test_the_addresss_git_ending_is_refused(fork):
+    with pytest.raises(ValueError, match=r"leave \.git out"):
+        set_address("owner/name.git", root=fork[0])
+
+
+def test_a_commit_of_a_repository_around_the_project_is_refused(tmp_path):
+    project = tmp_path / "project"
+    for words in (
+        ["init", "-q"],
+        ["-c", "user.name=n", "-c", "user.email=e@example.org", "commit", "-qm", "x", "--allow-empty"],
+    ):
+        subprocess.run(["git", "-C", tmp_path, *words], check=True)
+    project.mkdir()
+    with pytest.raises(ValueError, match=r"has no colab_setup\.sh at its top"):
+        set_address("owner/name", root=project)

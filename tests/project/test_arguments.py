@@ -65,6 +65,10 @@ def test_the_lists_of_choices_are_read():
         (["-p", "SEED", "1.5"], "-p SEED takes a value like 0, got '1.5'"),
         (["-p", "SEED", "True"], "-p SEED takes a value like 0, got 'True'"),
         (["-p", "SEED", ""], "-p SEED takes a value like 0, got ''"),
+        (["-p", "SEED", "5#x"], "-p SEED takes a value like 0, got '5#x'"),
+        (["--videos", "~no-such-user/v"], "'~no-such-user/v' cannot be a folder here: "),
+        (["--encoder", "~no-such-user/e"], "'~no-such-user/e' cannot be a folder here: "),
+        (["--encoder", "x" * 300], "cannot be a folder here: "),
         (["-p", "SEED", "1", "-p", "SEED", "2"], "-p SEED is given 2 times"),
         (["--videos", ".", "-p", "VIDEO_DIR", "."], "-p VIDEO_DIR is given 2 times"),
         (["-p", "SCALE", "paper"], "-p SCALE: use --scale instead"),
@@ -81,6 +85,26 @@ def test_what_a_notebook_would_refuse_is_refused_at_once(capsys, monkeypatch, tm
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error and error.count("\n") == 1
     assert not (tmp_path / "artifacts").exists()
+
+
+def test_links_in_a_circle_are_refused(tmp_path):
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(ValueError, match="circle"):
+        plan_run("quick", "auto", overrides=[("VIDEO_DIR", str(tmp_path / "circle"))])
+    with pytest.raises(ValueError, match="circle"):
+        check_encoder(str(tmp_path / "circle"), "quick")
+
+
+def test_a_seed_may_be_written_with_leading_zeros_and_underscores():
+    for typed, meant in (("007", 7), ("1_000", 1000)):
+        plan = by_name(plan_run("quick", "auto", overrides=[("SEED", typed)], only=["3"]))
+        assert plan == {"03_train_hnn": {"SEED": meant}}
+
+
+def test_no_short_form_publishes(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["run", "--p"])
+    assert "unrecognized arguments: --p" in capsys.readouterr().err
 
 
 def test_an_empty_folder_of_videos_is_refused(tmp_path):
@@ -174,7 +198,7 @@ def test_a_model_of_the_hub_is_asked_for(hub, name):
         ("owner/none", "the hub has no public model 'owner/none': use auto"),
         ("owner/video@v2", "the hub has no public model 'owner/video@v2'"),
         ("owner/text", "owner/text is a model of type bert, and a vjepa2 is needed"),
-        ("owner/..name", "the hub has no public model 'owner/..name'"),
+        ("owner/..name", "unknown encoder 'owner/..name'"),
     ],
 )
 def test_a_model_that_the_hub_does_not_have_is_refused(hub, name, message):

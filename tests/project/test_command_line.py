@@ -120,3 +120,9 @@ def test_ctrl_c_ends_the_scripts_run_with_one_line(setup_script, where):
 def test_the_script_refuses_unknown_words():
     done = subprocess.run(["bash", ROOT / "colab_setup.sh", "install"], capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.startswith("usage: bash colab_setup.sh")
+
+
+def test_the_script_may_be_called_through_a_link(tmp_path):
+    (tmp_path / "setup").symlink_to(ROOT / "colab_setup.sh")
+    done = subprocess.run(["bash", tmp_path / "setup", "address", "x"], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("error: 'x' is no address")

@@ -1,6 +1,7 @@
 """All that is measured on one device in one run: `python -m hjepa_utils benchmark --out FILE`."""
 
 import argparse
+import os
 import platform
 import subprocess
 import sys
@@ -104,20 +105,35 @@ SECTIONS = {  # in the order of what is least known
 }
 
 
+def _home_path(text):
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} names no home folder here") from error
+
+
 def main(argv=None):
     """Measure and write the JSON file after every part; returns the exit status.
 
-    0 if the file is there, errors of single parts included in it; 1 if it cannot be written.
+    0 if the file is there, errors of single parts included in it; 1 if it cannot be written; 2 for bad
+    arguments; 130 if it was interrupted: then the file holds the parts that were done.
     """
     parser = argparse.ArgumentParser(
         prog="python -m hjepa_utils benchmark", description=__doc__.split(":")[0]
     )
-    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="the JSON file")
+    parser.add_argument("--out", required=True, type=_home_path, metavar="FILE", help="the JSON file")
     parser.add_argument("--quick", action="store_true", help="tiny settings, to try it")
     parser.add_argument(
         "--limit", type=float, default=330, metavar="SECONDS", help="then long parts are left out"
     )
     args = parser.parse_args(argv)
+    if not args.limit > 0:
+        parser.error(f"argument --limit: takes a number of seconds above 0, got {args.limit}")
+    if not args.out.name or (os.path.exists(args.out) and not os.path.isfile(args.out)):
+        parser.error(f"argument --out: takes a file, got {str(args.out)!r}")
+    if not os.path.isdir(args.out.parent):  # unlike Path's, false for a name that is too long
+        print(f"cannot write to {args.out}: there is no folder {args.out.parent}; make it", file=sys.stderr)
+        return 1
     warnings.simplefilter("ignore", NotSymplecticWarning)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     settings, device = QUICK if args.quick else PAPER, pick_device()
@@ -129,6 +145,9 @@ def main(argv=None):
             record.section(name, measure)
         record.content["total seconds"] = round(record.elapsed, 1)
         record.save()
+    except KeyboardInterrupt:
+        print(f"\ninterrupted: what was measured until then is in {args.out}", file=sys.stderr)
+        return 130
     except OSError as error:
         print(error, file=sys.stderr)
         return 1

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 
 import pytest
 import torch
@@ -59,6 +60,36 @@ def test_a_file_that_cannot_be_written_gets_one_sentence(tmp_path, capsys):
     assert main(["benchmark", "--out", str(tmp_path / "no folder" / "measured.json"), "--quick"]) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "cannot write to" in said and "no folder" in said
+
+
+@pytest.mark.parametrize("limit", ["0", "-5", "nan"])
+def test_a_limit_without_time_is_refused(tmp_path, capsys, limit):
+    with pytest.raises(SystemExit, match="2"):
+        main(["benchmark", "--out", str(tmp_path / "a.json"), f"--limit={limit}"])
+    assert "--limit: takes a number of seconds above 0, got" in capsys.readouterr().err
+
+
+def test_what_is_no_file_is_not_written_over(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe")  # a device would be replaced as well
+    for out in (tmp_path / "pipe", tmp_path, ""):
+        with pytest.raises(SystemExit, match="2"):
+            main(["benchmark", "--out", str(out), "--quick"])
+        assert "--out: takes a file, got" in capsys.readouterr().err
+    assert not (tmp_path / "pipe").is_file()
+    with pytest.raises(SystemExit, match="2"):
+        main(["benchmark", "--out", "~no-such-user/a.json", "--quick"])
+    assert "'~no-such-user/a.json' names no home folder" in capsys.readouterr().err
+
+
+def test_ctrl_c_says_where_the_measurements_are(tmp_path, monkeypatch, capsys):
+    def interrupted(record, into):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(measure, "SECTIONS", {"first": lambda r, into: into.update(x=1), "k": interrupted})
+    assert main(["benchmark", "--out", str(tmp_path / "a.json"), "--quick"]) == 130
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"interrupted: what was measured until then is in {tmp_path / 'a.json'}"
+    assert json.loads((tmp_path / "a.json").read_text())["first"]["x"] == 1
 
 
 def test_what_there_is_no_time_for_is_named(record):
