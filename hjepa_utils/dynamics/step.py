@@ -13,7 +13,8 @@ class Step:
     not T(p) + V(q); `stages`, a (kick, drift) per evaluation of ∇H where the step is a sequence of
     those, in units of dt; `implicit`, whether it solves an equation; `copies` of z that it moves side
     by side; `jacobian(hamiltonian, z, dt)`, ∂z'/∂z where torch.func cannot differentiate the step.
-    A new step is a function with these facts: nothing else in the module needs to know of it.
+    A new step is a function with these facts. Where there are `stages`, fast rollouts go by them and not
+    by the function; `predictors.STEPS` names the steps that are saved with a model.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""The paper's H-JEPA: its models, controls and benchmark."""
+"""The paper's H-JEPA: published numbers, controls and the benchmark."""
