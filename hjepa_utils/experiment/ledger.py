@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from math import inf
 
 from ..latents.names import PAPER_ENCODER
+from ..runs.files import read_json
+from ..runs.run import ROOT
 from .intervals import FEWEST
 
 CONFIRMED, REFUTED, OPEN = "confirmed", "refuted", "not decided"
@@ -111,3 +113,8 @@ def markdown(table):
     header, *rows = (f"| {' | '.join(row)} |" for row in escaped)
     lines = [header, "|" + "---|" * len(table["columns"]), *rows]
     return "\n".join(lines + (["", table["note"]] if table["note"] else []))
+
+
+def published(notebook):
+    """What the published run of a notebook saved, out of `figures/results.json`: verdicts come from it."""
+    return read_json(ROOT / "figures" / "results.json")["results"][notebook]
