@@ -8,7 +8,6 @@ import pandas as pd
 from ..runs.hardware import seeded
 from .evaluation import arm_errors
 from .intervals import Summary, arm_summary
-from .ledger import effect
 from .training import fit_arm
 
 
@@ -86,10 +85,9 @@ def compare_arms(values, reference, groups, *, seed):
 
 
 def arms_table(compared, name="MSE", digits=3):
-    """A `Comparison` for reading: mean, difference from the reference, and what that says."""
+    """A `Comparison` for reading: mean, and difference from the reference; verdicts are the ledger's."""
     columns = {
         name: {arm: summary.fixed(digits) for arm, summary in compared.summaries.items()},
         f"− {compared.reference}": {a: d.fixed(digits) for a, d in compared.differences.items()},
-        "": {arm: effect(difference) for arm, difference in compared.differences.items()},
     }
     return pd.DataFrame(columns, index=list(compared.summaries)).fillna("")

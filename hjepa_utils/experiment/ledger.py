@@ -115,6 +115,19 @@ def markdown(table):
     return "\n".join(lines + (["", table["note"]] if table["note"] else []))
 
 
-def published(notebook):
+def published(notebook, part="results"):
     """What the published run of a notebook saved, out of `figures/results.json`: verdicts come from it."""
-    return read_json(ROOT / "figures" / "results.json")["results"][notebook]
+    return read_json(ROOT / "figures" / "results.json")[part].get(notebook, {})
+
+
+def published_page(notebook):
+    """The published run's tables and verdicts of a notebook, in Markdown."""
+    parts = [published(notebook, part) for part in ("results", "wall_clock")]
+    tables = [
+        f"**{title}**\n\n{markdown(data)}" for part in parts for title, data in part.get("tables", {}).items()
+    ]
+    claims = [row for part in parts for row in part.get("claims", [])]
+    verdicts = [
+        f"- {row['claim']} (§{row['section']}): **{row['verdict']}**. {row['here']}" for row in claims
+    ]
+    return "\n\n".join([*tables, "\n".join(verdicts)])

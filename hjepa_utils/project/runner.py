@@ -127,15 +127,15 @@ def run_and_publish(plan, scale, artifacts, *, offline):
     started, fresh, results = time.time(), artifacts / "published", ROOT / "figures" / "results.json"
     if scale == "paper":
         run_all(plan, "paper", artifacts, offline=offline)
+        publish_figures(artifacts / "paper", ROOT / "figures", {path.stem for path in plan}, since=started)
     shutil.rmtree(fresh, ignore_errors=True)
-    run_all(plan_run("quick", "auto"), "quick", fresh, offline=True)
+    run_all(plan_run("quick", "auto"), "quick", fresh, offline=True)  # shows what is published by now
     refresh_notebooks(list(plan), fresh / "quick" / "executed")
-    folder = artifacts / "paper" if scale == "paper" else fresh / "quick"
-    if scale == "paper" or not results.exists() or json.loads(results.read_text())["run"]["scale"] == "quick":
-        publish_figures(folder, ROOT / "figures", {path.stem for path in plan}, since=started)
+    if not results.exists() or json.loads(results.read_text())["run"]["scale"] == "quick":
+        publish_figures(fresh / "quick", ROOT / "figures", {path.stem for path in plan}, since=started)
     publish_costs(fresh / "quick", results)
     if scale == "paper":
-        publish_costs(folder, results)
+        publish_costs(artifacts / "paper", results)
     if (ROOT / "README.md").exists():
         refresh_readme(ROOT)
 

@@ -182,8 +182,7 @@ def test_differences_are_paired_and_intervals_over_videos():
     middle = common.mean()
     np.testing.assert_allclose(compared.per_seed["A"], [middle - 1, middle + 1])
     table = arms_table(compared)
-    assert table.loc["B", "− A"] == "0.300 [0.300, 0.300]" and table.loc["B", ""] == "higher"
-    assert list(table.loc["A", ["− A", ""]]) == ["", ""]
+    assert list(table["− A"]) == ["", "0.300 [0.300, 0.300]"]
     assert list(compared.summaries) == list(table.index) == ["A", "B"]
     assert (compared.difference("A"), compared.difference("B")) == ("–", "0.30 [0.30, 0.30]")
     saved = compared.to_dict()
