@@ -45,8 +45,10 @@ class Step:
 
     def with_options(self, **options):
         """The same step with other options, such as `tao_step.with_options(binding=2.0)`."""
+        if self.jacobian:
+            raise ValueError(f"{self} brings a Jacobian that knows of no options: declare a step of your own")
         facts = {k: getattr(self, k) for k in ("order", "joint_order", "stages", "implicit", "copies")}
-        other = Step(partial(self.advance, **options), jacobian=self.jacobian, **facts)
+        other = Step(partial(self.advance, **options), **facts)
         other.name = f"{self.name}({', '.join(f'{k}={v}' for k, v in options.items())})"
         return other
 

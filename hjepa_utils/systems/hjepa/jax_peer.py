@@ -11,6 +11,8 @@ from importlib.util import find_spec
 
 import torch
 
+from ...dynamics.predictors import DT_RANGE
+
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the GPU is shared with torch
 
 
@@ -55,7 +57,7 @@ def energy(layers, q, p):
 def leapfrog_rollout(parameters, z0, n_steps):
     """Algorithm 1 with `jax.grad` in a scan: (B, D) → (B, n_steps + 1, D)."""
     jax = load()
-    layers, dt = parameters["layers"], parameters["dt"].clip(0.1, 2.0)
+    layers, dt = parameters["layers"], parameters["dt"].clip(*DT_RANGE)
     dh_dq, dh_dp = (jax.grad(lambda q, p: energy(layers, q, p).sum(), argnums=i) for i in (0, 1))
 
     def step(state, _):

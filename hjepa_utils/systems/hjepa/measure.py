@@ -43,7 +43,7 @@ QUICK = PAPER | {
     "encoder_batches": {"embedded": [2]},
 }
 # The same states by other means: what they should agree with.
-PLAIN = {
+COMPARED_WITH = {
     "MLP, graphed": MLP, "MLP, JAX": MLP, "torchdiffeq, Euler": "HNN, Euler",
     "HNN, autograd": OURS, "HNN, compiled": OURS, "HNN, graphed": OURS, "HNN, JAX": OURS,
 }  # fmt: skip
@@ -76,7 +76,7 @@ def _agreement(record, calls):
         states = record.attempt(f"first call, {name}", call)
         if states is not None:
             ends[name] = states[:, -1].clone()
-    return {n: difference(ends[n], ends[p]) for n, p in PLAIN.items() if n in ends and p in ends}
+    return {n: difference(ends[n], ends[p]) for n, p in COMPARED_WITH.items() if n in ends and p in ends}
 
 
 def header(device):

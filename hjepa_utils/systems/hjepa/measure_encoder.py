@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from ...experiment.timing import side_by_side
-from ...latents.encoder import load_encoder, normalise
-from . import benchmark
+from ...latents.encoder import load_encoder
+from . import encoder_rates
 from .measure_record import difference
 
 ONE, PLAIN, FASTER = "one clip at a time, predictor on", "plain", "product and compiled layers"
@@ -73,8 +73,8 @@ def _one_encoder(record, name, dtype, batches, into):
     if name == "embedded":
         plain = load_encoder(name, device=record.device, dtype=dtype)
     else:
-        plain = benchmark.random_vit_l(record.device, dtype)
-    flops, rate = benchmark.flops_per_clip(plain), benchmark.matrix_rate(record.device, dtype)
+        plain = encoder_rates.random_vit_l(record.device, dtype)
+    flops, rate = encoder_rates.flops_per_clip(plain), encoder_rates.matrix_rate(record.device, dtype)
     into |= {"attention": plain.model.config._attn_implementation}
     into |= {"operations per clip": flops, "matrix rate": rate}
     record.say(f"{name} is there")
@@ -98,7 +98,7 @@ def _one_encoder(record, name, dtype, batches, into):
 
 def _rates(record, name, ways, batch, seconds_at_best):
     """{way: clips a second, share of the matrix rate, difference from plain}; of one clip at a time, too."""
-    clips, expected, row = _clips(ways[PLAIN], batch), None, {}
+    clips, expected = _clips(ways[PLAIN], batch), None
     calls, apart = {}, {}
     for way, encoder in ways.items():
         latents = record.attempt(f"{name}, {way}", encoder.embed, clips)
@@ -108,7 +108,7 @@ def _rates(record, name, ways, batch, seconds_at_best):
         record.say(f"{name}, {way} has begun")
         calls[way] = lambda encoder=encoder: encoder.embed(clips)
         apart[way] = None if expected is None else difference(latents, expected)
-    calls[ONE] = lambda: _one_at_a_time(ways[PLAIN], clips[:4])
+    calls[ONE] = lambda: encoder_rates.embed_one_by_one(ways[PLAIN], clips[:4])
     taken = record.timed(name, calls, at_most=8)
     n_clips = {key: min(batch, 4) if key == ONE else batch for key in taken}
     rates = {key: n_clips[key] / s for key, s in taken.items()}
@@ -123,17 +123,8 @@ def _rates(record, name, ways, batch, seconds_at_best):
 def _clips(encoder, batch):
     """uint8 (B, 16, 3, S, S) of noise on the device."""
     shape = (batch, CLIP_FRAMES, 3, encoder.image_size, encoder.image_size)
-    return torch.randint(0, 256, shape, dtype=torch.uint8, device=encoder.device)
-
-
-@torch.inference_mode()
-def _one_at_a_time(encoder, clips):
-    """As `benchmark.one_clip_at_a_time`, from clips that are there: uint8 (B, 16, 3, S, S) → (B, D)."""
-    latents = []
-    for clip in clips:
-        tokens = encoder.model(normalise(clip[None]).to(encoder.model.dtype)).last_hidden_state
-        latents.append(tokens.float().mean(dim=1).cpu())
-    return torch.cat(latents)
+    generator = torch.Generator(encoder.device).manual_seed(0)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, device=encoder.device, generator=generator)
 
 
 def _peak(call):

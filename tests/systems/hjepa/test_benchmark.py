@@ -17,7 +17,7 @@ from hjepa_utils import (
 from hjepa_utils.experiment import timing
 from hjepa_utils.experiment.ensemble import stack
 from hjepa_utils.latents.encoder import Encoder
-from hjepa_utils.systems.hjepa import benchmark
+from hjepa_utils.systems.hjepa import benchmark, encoder_rates
 
 
 @pytest.fixture(scope="module")
@@ -113,13 +113,13 @@ def test_growth_has_every_value_of_every_quantity():
 def test_one_clip_at_a_time_gives_the_same_embeddings(tmp_path):
     encoder = load_encoder()
     write_video(tmp_path / "balls.mp4", render_frames(simulate_collisions(28, rng=np.random.default_rng(0))))
-    latents = benchmark.one_clip_at_a_time(encoder, tmp_path / "balls.mp4")
+    latents = encoder_rates.one_clip_at_a_time(encoder, tmp_path / "balls.mp4")
     expected = encode_video(encoder, tmp_path / "balls.mp4")
     torch.testing.assert_close(latents, expected, rtol=1e-4, atol=1e-4)
-    rates = benchmark.clips_per_second([tmp_path / "balls.mp4"], encoder, encoder, rounds=6)
+    rates = encoder_rates.clips_per_second([tmp_path / "balls.mp4"], encoder, encoder, rounds=6)
     assert all(rate.interval[0] > 0 for rate in rates.medians.values())
-    one = benchmark.share_of_matrix_rate(1, encoder)
-    rate = benchmark.flops_per_clip(encoder) / one
+    one = encoder_rates.share_of_matrix_rate(1, encoder)
+    rate = encoder_rates.flops_per_clip(encoder) / one
     assert 1e9 < rate < 1e13  # what CPUs do
 
 
@@ -128,7 +128,7 @@ def test_the_arithmetic_of_a_clip_is_counted():
     n, d, layers = 128, 192, 4
     per_layer = 4 * n * d * d + 2 * n * n * d + 2 * n * d * 4 * d  # projections, attention, MLP
     patches = n * d * 3 * 2 * 16 * 16
-    flops = benchmark.flops_per_clip(load_encoder())
+    flops = encoder_rates.flops_per_clip(load_encoder())
     assert flops == 2 * (layers * per_layer + patches)
 
 
@@ -147,4 +147,4 @@ def test_the_arithmetic_of_a_clip_is_that_of_a_flop_counter(settings):
     encoder = Encoder("random weights", model)
     with FlopCounterMode(display=False) as counter:
         encoder.embed(torch.zeros(1, 16, 3, encoder.image_size, encoder.image_size, dtype=torch.uint8))
-    assert benchmark.flops_per_clip(encoder) == counter.get_total_flops()
+    assert encoder_rates.flops_per_clip(encoder) == counter.get_total_flops()
