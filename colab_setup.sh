@@ -217,7 +217,7 @@ try:
     from hjepa_utils.__main__ import main
     sys.exit(main())
 except KeyboardInterrupt:
-    print("\ninterrupted", file=sys.stderr)
+    print("\ninterrupted: the same command goes on where it stopped", file=sys.stderr)
     sys.exit(130)'
 
 use_set "${HJEPA_VERSIONS:-tested}"
@@ -242,7 +242,7 @@ case "${1-}" in
     ;;
   address)
     shift
-    exec python3 "$root/hjepa_utils/project/address.py" "$@"
+    exec "${HJEPA_PYTHON:-python3}" "$root/hjepa_utils/project/address.py" "$@"
     ;;
   -h | --help) usage ;;
   *)

@@ -51,6 +51,7 @@ from .experiment.evaluation import (
     rollout_errors,
     training_error,
 )
+from .experiment.fit_settings import energy_weight
 from .experiment.intervals import (
     Summary,
     arm_summary,
@@ -63,7 +64,7 @@ from .experiment.intervals import (
 )
 from .experiment.ledger import effect, verdict
 from .experiment.probing import StateProbe, frame_pca, probe_scores, ridge_probe
-from .experiment.training import energy_weight, fit, fit_arm, fit_seeds, rollout_loss
+from .experiment.training import fit, fit_arm, fit_seeds, rollout_loss
 from .latents.files import load_latents
 from .latents.names import PAPER_ENCODER
 from .latents.video import find_videos, preview_video, read_video, stream_video, write_video
@@ -75,9 +76,10 @@ from .latents.windows import (
     split_by_video,
     split_by_window,
 )
+from .runs.checks import check
 from .runs.files import ArtifactError, file_hash, write_atomically, write_json
 from .runs.hardware import hardware, pick_device, pick_encoder_dtype, seeded
-from .runs.run import check, start_run
+from .runs.run import start_run
 from .simulators.billiards import (
     advance_balls,
     contact_masks,

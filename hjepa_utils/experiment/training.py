@@ -1,9 +1,7 @@
-"""Losses, curriculum and the training loop of the paper's §3.4 and §4.4."""
+"""Losses and the training loop of the paper's §3.4 and §4.4."""
 
 import math
 import warnings
-from contextlib import contextmanager
-from dataclasses import dataclass
 from operator import index
 from pathlib import Path
 from typing import NamedTuple
@@ -12,15 +10,13 @@ import numpy as np
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from ..dynamics.fixed_point import NotConverged
 from ..runs.checkpoints import resumable
-from ..runs.fingerprint import hash_code, hash_sources, hash_tensors
+from ..runs.fingerprint import hash_code, hash_tensors
 from .ensemble import can_stack, clip_each, stack
 from .evaluation import rollout_errors
+from .fit_settings import FitSettings, check_windows, watching
 from .updates import Updates
 
-_DYNAMICS = Path(__file__).parents[1] / "dynamics"
-_UPDATES = Path(__file__).with_name("updates.py")
 _RAN_AWAY = 10  # times the prediction loss of epoch 1: the curriculum of λ raises it less
 
 
@@ -50,66 +46,9 @@ def rollout_loss(dynamics, windows, energy_weight):
     return RolloutLoss(prediction + energy_weight * energy.to(prediction), prediction, energy)
 
 
-def energy_weight(epoch, n_epochs):
-    """λ of epoch 1 … n_epochs: linear from 0.1 to 1.0 (§3.4)."""
-    return 0.1 + 0.9 * (epoch - 1) / max(n_epochs - 1, 1)
-
-
 def cosine_lr(epoch, n_epochs, highest=1e-3, lowest=1e-5):
     """The learning rate during epoch 1 … n_epochs, as `CosineAnnealingLR` gives it (table 1)."""
     return lowest + (highest - lowest) * (1 + math.cos(math.pi * (epoch - 1) / n_epochs)) / 2
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """The keywords of `fit`; the defaults are table 1's.
-
-    `energy_schedule(epoch, n_epochs)` gives λ of epoch 1 … n_epochs. Gradients are clipped to
-    `max_norm` for the network and for dt separately.
-    """
-
-    n_epochs: int
-    batch_size: int = 32
-    lr: float = 1e-3
-    min_lr: float = 1e-5
-    weight_decay: float = 1e-5
-    max_norm: float = 1.0
-    energy_schedule: object = energy_weight
-
-    def __post_init__(self):
-        self._convert("a whole number", index, "n_epochs", "batch_size")
-        self._convert("a number", float, "lr", "min_lr", "weight_decay", "max_norm")
-        if self.n_epochs < 0 or self.batch_size < 1:
-            raise ValueError(
-                f"n_epochs must be from 0 and batch_size from 1, got {self.n_epochs} and {self.batch_size}"
-            )
-        for name in ("lr", "min_lr", "weight_decay", "max_norm"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be finite and not negative, got {getattr(self, name)}")
-
-    def _convert(self, wanted, convert, *names):
-        """NumPy's and torch's numbers are as good as Python's; the dataclass is frozen for its users."""
-        for name in names:
-            value = getattr(self, name)
-            try:
-                if isinstance(value, str):
-                    raise TypeError("a text is no number")
-                object.__setattr__(self, name, convert(value))
-            except TypeError as error:
-                raise TypeError(f"{name} must be {wanted}, got {value!r}") from error
-
-    def energy_weights(self):
-        """λ of every epoch, as floats; one that draws random numbers gives others at the next call."""
-        if not callable(self.energy_schedule):
-            raise TypeError(
-                "energy_schedule must be a function of (epoch, n_epochs), "
-                f"got {self.energy_schedule!r}: write lambda epoch, n_epochs: …"
-            )
-        weights = [float(self.energy_schedule(epoch, self.n_epochs)) for epoch in range(1, self.n_epochs + 1)]
-        for epoch, weight in enumerate(weights, 1):
-            if not math.isfinite(weight):
-                raise ValueError(f"energy_schedule gives {weight} in epoch {epoch}: λ must be finite")
-        return weights
 
 
 def fit(dynamics, train_windows, test_windows, *, seed, checkpoint=None, label="", **settings):
@@ -124,40 +63,41 @@ def fit(dynamics, train_windows, test_windows, *, seed, checkpoint=None, label="
     not kept: its training depends on what was drawn before.
 
     Returns a list with a dict per epoch: epoch, lr, energy_weight, loss, prediction, energy,
-    test_mse and, if the model has one, dt. Raises `ValueError` for settings and windows that cannot be
-    trained with, and for a loss that is not finite, in its epoch; the state before it is kept. Warns
-    of a prediction loss that ends ten times above that of epoch 1.
+    test_mse and, if the model has one, dt. Raises `TypeError` or `ValueError` for settings and windows
+    that cannot be trained with, and `ValueError` for a loss that is not finite, in its epoch; the state
+    before it is kept. Warns of a prediction loss that ends ten times above that of epoch 1.
     """
     settings, seed = FitSettings(**settings), index(seed)
-    _check(dynamics, train_windows, test_windows)
+    check_windows(dynamics, train_windows, test_windows)
+    weights = settings.energy_weights()
 
     def draw(epoch):
         return _batches(len(train_windows), settings.batch_size, seed, epoch)
 
-    made_from = _made_from([dynamics], train_windows, test_windows, [seed], settings)
-    keep = (_state_in(checkpoint), label, made_from)
-    return _train(dynamics, train_windows, test_windows, settings, draw, clip_grad_norm_, *keep)
+    keep = _kept(checkpoint, fit, [dynamics], train_windows, test_windows, [seed], settings, weights)
+    windows = train_windows, test_windows
+    return _train(dynamics, *windows, settings, weights, draw, clip_grad_norm_, *keep, label)
 
 
 def fit_seeds(models, train_windows, test_windows, *, seeds, checkpoint=None, label="", **settings):
     """`fit` for models of one arm at once, each as if it were trained alone with its seed.
 
-    Returns a list with the history of each. Raises `ValueError` as `fit` does, for models of different
-    kinds or sizes, or if there is not one seed for each.
+    Returns a list with the history of each. Raises what `fit` does, and `ValueError` for models of
+    different kinds or sizes, or if there is not one seed for each.
     """
     if len(models) != len(seeds):
         raise ValueError(f"one seed per model is needed, got {len(seeds)} for {len(models)} models")
     stacked, settings, seeds = stack(models), FitSettings(**settings), [index(seed) for seed in seeds]
-    _check(models[0], train_windows, test_windows)
+    check_windows(models[0], train_windows, test_windows)
+    weights = settings.energy_weights()
 
     def draw(epoch):
         orders = [_batches(len(train_windows), settings.batch_size, seed, epoch) for seed in seeds]
         return torch.stack(orders, dim=1)
 
-    made_from = _made_from(models, train_windows, test_windows, seeds, settings)
-    test_windows = test_windows.expand(len(seeds), *test_windows.shape)
-    keep = (_state_in(checkpoint), label, made_from)
-    rows = _train(stacked, train_windows, test_windows, settings, draw, clip_each, *keep)
+    keep = _kept(checkpoint, fit_seeds, models, train_windows, test_windows, seeds, settings, weights)
+    windows = train_windows, test_windows.expand(len(seeds), *test_windows.shape)
+    rows = _train(stacked, *windows, settings, weights, draw, clip_each, *keep, label)
     stacked.copy_to(models)
     return [
         [{k: v[model] if isinstance(v, list) else v for k, v in row.items()} for row in rows]
@@ -188,70 +128,21 @@ def fit_arm(models, train_windows, test_windows, *, seeds, checkpoint, label, **
     ]
 
 
-def _check(model, train_windows, test_windows):
-    """One sentence for what would fail later, or pass unseen."""
-    one = next(model.parameters(), None)
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        which = "no parameters to train" if one is None else "only frozen parameters: use requires_grad_()"
-        raise ValueError(f"{type(model).__name__} has {which}")
-    if not torch.is_grad_enabled():
-        raise ValueError("training needs gradients: call it outside no_grad and inference_mode")
-    for name, windows in (("training", train_windows), ("test", test_windows)):
-        if not isinstance(windows, torch.Tensor):
-            raise TypeError(
-                f"the {name} windows must be a tensor, got {type(windows).__name__}: use torch.tensor"
-            )
-        if windows.ndim != 3 or len(windows) == 0 or windows.shape[1] < 2:
-            shape = tuple(windows.shape)
-            raise ValueError(f"the {name} windows must be (n, T, D) with n ≥ 1 and T ≥ 2, got {shape}")
-        if (windows.dtype, windows.device) != (one.dtype, one.device):
-            mine, its = f"{windows.dtype} on {windows.device}", f"{one.dtype} on {one.device}"
-            raise ValueError(f"the {name} windows are {mine}, the model is {its}: use windows.to(…)")
-        if not windows.isfinite().all():
-            raise ValueError(f"the {name} windows hold NaN or infinity: encode the videos again")
-        if windows.shape[2] != train_windows.shape[2]:
-            widths = f"{train_windows.shape[2]} and {windows.shape[2]}"
-            raise ValueError(
-                f"training and test windows have widths {widths}: make them from the same latents"
-            )
-        try:
-            with torch.no_grad(), _watching(model):
-                model.rollout(windows[:1, 0], 1)
-        except NotConverged:
-            pass  # not a matter of the width
-        except RuntimeError as error:
-            raise ValueError(f"the model takes no latents of width {windows.shape[2]}: {error}") from error
-
-
-@contextmanager
-def _watching(model):
-    """`eval` for a while: batch statistics are used and not moved, as they are after the training."""
-    modes = [(part, part.training) for part in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
-
-
-def _state_in(folder):
-    return Path(folder) / "training.safetensors" if folder else None
-
-
-def _made_from(models, train_windows, test_windows, seeds, settings):
-    """All that decides how the training ends."""
-    plain = vars(settings) | {"energy_schedule": settings.energy_weights()}
-    weights = [hash_tensors(model.state_dict()) for model in models]
-    return plain | {
+def _kept(checkpoint, function, models, train_windows, test_windows, seeds, settings, weights):
+    """Where the state of a training by `function` is kept, and all that decides how it ends."""
+    if not checkpoint:
+        return None, {}
+    made_from = vars(settings) | {
+        "energy_schedule": weights,
         "seed": seeds[0] if len(seeds) == 1 else seeds,
+        "what is trained": [name for name, p in models[0].named_parameters() if p.requires_grad],
         "the model or its code": hash_code(models[0]),
-        "the initial weights": weights,
+        "the initial weights": [hash_tensors(model.state_dict()) for model in models],
         "the training windows": hash_tensors({"": train_windows}),
         "the test windows": hash_tensors({"": test_windows}),
-        "the source of the package": hash_sources(_DYNAMICS, __file__, _UPDATES),
-        "the code of the training": hash_code(_train, _batches, clip_each, rollout_errors),
+        "the code of the training": hash_code(function),
     }
+    return Path(checkpoint) / "training.safetensors", made_from
 
 
 def _batches(n, batch_size, seed, epoch):
@@ -262,10 +153,9 @@ def _batches(n, batch_size, seed, epoch):
     return order[: n // batch_size * batch_size].view(-1, batch_size)
 
 
-def _train(dynamics, train_windows, test_windows, settings, draw, clip, file, label, made_from):
+def _train(dynamics, train_windows, test_windows, settings, weights, draw, clip, file, made_from, label):
     """The loop of `fit`; for stacked models, with lists for the numbers that each has of its own."""
-    history, weights = [], made_from["energy_schedule"]  # asked once: it may be random
-    train_windows = train_windows.detach()
+    history, train_windows = [], train_windows.detach()
     options = {"lr": settings.lr, "weight_decay": settings.weight_decay, "max_norm": settings.max_norm}
     updates = Updates(dynamics, rollout_loss, clip, **options)
     for step in resumable(
@@ -279,7 +169,7 @@ def _train(dynamics, train_windows, test_windows, settings, draw, clip, file, la
         losses = updates.epoch(train_windows, batches, lr, weights[step])
         row = {"epoch": epoch, "lr": lr, "energy_weight": weights[step]}
         row |= dict(zip(("loss", "prediction", "energy"), losses.tolist(), strict=True))
-        with _watching(dynamics):
+        with watching(dynamics):
             row["test_mse"] = rollout_errors(dynamics, test_windows).mean(dim=(-2, -1)).tolist()
         if hasattr(dynamics, "clamped_dt"):
             row["dt"] = dynamics.clamped_dt.tolist()

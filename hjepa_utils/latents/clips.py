@@ -15,7 +15,7 @@ from ..simulators.billiards import render_frames, simulate_collisions
 from .encoder import resize_frames
 from .names import FRAMINGS
 from .video import frame_rate, stream_video
-from .windows import Clips, whole
+from .windows import Clips, first_not_finite, whole
 
 CPU_TOKENS, GPU_TOKENS = 2**11, 2**16  # encoded together: fits the CPU's caches; fills the GPU
 
@@ -55,6 +55,7 @@ def encode_videos(
     batch_size=None,
     framing="whole",
     fill_up=True,
+    rate_of=frame_rate,
 ):
     """An iterator of (video, latents) of many videos in their order, each as soon as it is complete.
 
@@ -62,6 +63,7 @@ def encode_videos(
     exception that says why in place of the latents, and the next one follows. Batches go across
     videos and have all the same size, the last one filled up with black clips (unless
     `fill_up=False`), so that an embedding does not depend on which other clips are encoded.
+    `rate_of(path)`, the frames per second of a file, is asked for `stride_seconds` alone.
 
     Raises `ValueError` for options out of range, `TypeError` for one video instead of several.
     """
@@ -73,14 +75,16 @@ def encode_videos(
     batch_size = _check_options(encoder, clips, stride_seconds, batch_size, framing)
 
     def clips_of(video):
-        return clips if stride_seconds is None else clips.spaced(stride_seconds, _frame_rate(video))
+        return (
+            clips if stride_seconds is None else clips.spaced(stride_seconds, _checked_rate(video, rate_of))
+        )
 
     return _encoded(encoder, iter(videos), clips_of, batch_size, framing, fill_up)
 
 
 def _check_options(encoder, clips, stride_seconds, batch_size, framing):
     """The size of a batch, by default what suits the device; `ValueError` for options out of range."""
-    config = encoder.model.config
+    config = encoder.config
     if batch_size is None:
         n_tokens = max(clips.frames // config.tubelet_size, 1) * (config.crop_size // config.patch_size) ** 2
         batch_size = max((GPU_TOKENS if encoder.device.type == "cuda" else CPU_TOKENS) // n_tokens, 1)
@@ -111,9 +115,7 @@ class _Job:
         if self.error:
             return self.error
         latents = torch.cat(self.latents)
-        bad = ~latents.isfinite().all(dim=1)
-        if bad.any():
-            clip = bad.nonzero()[0].item()
+        if (clip := first_not_finite(latents)) is not None:
             return ValueError(f"{_label(self.video)}, clip {clip}: {encoder.why_not_finite()}")
         return latents
 
@@ -220,10 +222,10 @@ def _clips(job, encoder, clips_of, framing):
         job.error = error
 
 
-def _frame_rate(video):
+def _checked_rate(video, rate_of):
     if not isinstance(video, str | Path):
         raise ValueError("stride_seconds needs a video file: frames by themselves have no rate, give stride")
-    if not (fps := frame_rate(video)) > 0:
+    if not (fps := rate_of(video)) > 0:
         raise ValueError(f"{_label(video)} does not say how many frames a second has: give stride in frames")
     return fps
 
@@ -250,10 +252,13 @@ def _label(video):
 
 
 def simulate_latents(encoder, n_videos, *, seed, framing="whole", **options):
-    """Latents of new videos, (n_videos, n_clips, D); `options` are those of `simulate_collisions`."""
-    latents = []
+    """Latents of new videos, (n_videos, n_clips, D); `options` are those of `simulate_collisions`.
+
+    Raises what `simulate_collisions` and `render_frames` raise: pictures have a whole `size`.
+    """
+    drawn, latents = {name: options[name] for name in ("size", "radius") if name in options}, []
     for k in range(n_videos):
         states = simulate_collisions(rng=np.random.default_rng([seed, k]), **options)
-        frames = torch.from_numpy(render_frames(states, radius=options.get("radius", 20.0)))
+        frames = torch.from_numpy(render_frames(states, **drawn))
         latents.append(encode_video(encoder, frames.permute(0, 3, 1, 2), framing=framing))
     return torch.stack(latents)

@@ -27,14 +27,6 @@ def kind(path):
     """The container by its first bytes: "avi", "mpeg", "mp4", "matroska", …, or None."""
     with open(path, "rb") as file:
         head = file.read(16)
-    starts = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"BM": "bmp", b"II*\0": "tiff", b"MM\0*": "tiff"}
-    starts |= {
-        b"\0\0\1\xba": "mpeg",
-        EBML: "matroska",
-        b"FLV": "flv",
-        b"GIF8": "gif",
-        b"\x30\x26\xb2\x75": "asf",
-    }
     if head[:4] == b"RIFF":
         return {b"AVI ": "avi", b"WEBP": "webp"}.get(head[8:12])
     if head[4:8] in BOX_TYPES:
@@ -161,7 +153,8 @@ def _h264_fields(sps):
     bits = iter("".join(f"{byte:08b}" for byte in sps))
 
     def number(n_bits):
-        return int("0" + "".join(next(bits) for _ in range(n_bits)), 2)
+        # A list: a generator would turn the end of the bits into a RuntimeError.
+        return int("0" + "".join([next(bits) for _ in range(n_bits)]), 2)
 
     def golomb():
         zeros = 0

@@ -1,62 +1,23 @@
-"""Decode a video from its first frame to its last, and say what is wrong with it.
+"""Decode a video from its first frame to its last; the only importer of torchcodec."""
 
-The only importer of torchcodec.
-"""
-
-import os
 import re
 import sys
-import warnings
 from contextlib import contextmanager
 from importlib import import_module
-from pathlib import Path
-from typing import NamedTuple
+from itertools import islice
 
 import torch
 
-from .containers import bytes_missing, is_interlaced, kind
+from .containers import bytes_missing, kind
+from .facts import facts_of, remake, warn_of_facts, warn_of_times
+from .names import local_path
 
 PIECE_BYTES = 2**23  # decoded at once: 42 frames at 256 × 256, 1 in HD
 BEFORE_ALL = -(2**63)  # FFmpeg's time of a frame that has none
-HDR = {"smpte2084": "PQ", "arib-std-b67": "HLG"}
 NO_FFMPEG = (
     "torchcodec finds no FFmpeg libraries: install the package ffmpeg "
     "(Debian, Ubuntu: apt-get install ffmpeg; conda: conda install ffmpeg) and start again"
 )
-
-
-class VideoFacts(NamedTuple):
-    """What a file and its index say of a video, nothing decoded."""
-
-    fps: float  # frames per second, on average
-    n_frames: int  # in the index; a stream stored in single fields counts both
-    seconds: float
-    width: int  # as stored, after the rotation
-    height: int
-    pixel_aspect: float  # width of a pixel over its height, after the rotation
-    rotation: int  # degrees counter-clockwise, already applied to what is read
-    transfer: str  # of light to numbers: "bt709", "smpte2084" (PQ), "arib-std-b67" (HLG), "unknown"
-    interlaced: bool  # stored in fields, see `is_interlaced`
-
-
-def local_path(path):
-    """The path of a file that is there, or one sentence."""
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"a video is named by a path (str or Path), got {type(path).__name__}")
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", os.fspath(path)):
-        raise ValueError(f"URLs are not read: download {os.fspath(path)} first and name the file")
-    path = Path(path).expanduser()
-    try:
-        is_file = path.is_file()
-    except OSError as error:  # a name too long, a folder that may not be looked into
-        raise OSError(f"cannot read {printable(path)}: {error.strerror}") from error
-    if not is_file:
-        raise FileNotFoundError(f"no video at {printable(path)}")
-    if not is_utf8(path):
-        raise ValueError(f"{printable(path)}: the name is not UTF-8, rename the file")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty: write or copy it again")
-    return path
 
 
 def _file_name(path):
@@ -64,46 +25,22 @@ def _file_name(path):
     return str(path.absolute())
 
 
-def is_utf8(path):
-    return printable(path) == str(path)
-
-
-def printable(path):
-    return str(path).encode(errors="backslashreplace").decode()
-
-
 def pieces(path, n_frames=None):
     """Yield (frames, their times) in order, and warn of what a reader should know."""
     path = local_path(path)
     with sayable(path):
         decoder = indexed(path)
-    metadata, n_expected = decoder.metadata, len(decoder)
+    metadata, times = decoder.metadata, []
     facts = facts_of(path, metadata)
-    aspect = _warn_of_facts(path, facts)
-    held, times, n_held = None, [], 0
-    for frame in _in_order(path, decoder):
-        if held is None:
-            shape = frame.data.shape
-            n_frames = n_frames or max(PIECE_BYTES // frame.data.numel(), 1)
-        if frame.data.shape != shape:
-            sizes = " then ".join(f"{width}×{height}" for _, height, width in (shape, frame.data.shape))
-            raise ValueError(
-                f"{path} changes size at frame {len(times)}: {sizes}; give it one: {_remake(path)}"
-            )
-        if n_held == 0:
-            room = min(n_frames, n_expected - len(times)) if n_expected > len(times) else min(n_frames, 64)
-            held = frame.data.new_empty(room, *shape[1:], shape[0]).permute(0, 3, 1, 2)
-        held[n_held] = frame.data
-        times.append(frame.pts_seconds if abs(frame.pts_seconds) < 1e9 else float("nan"))
-        n_held += 1
-        if n_held == len(held):
-            yield _square(held, aspect), torch.tensor(times[-n_held:], dtype=torch.float64)
-            n_held = 0
+    aspect = warn_of_facts(path, facts)
+    n_frames = n_frames or max(PIECE_BYTES // (3 * facts.height * facts.width), 1)
+    # Where two fields count as two frames of the index, a range would go on beyond the last frame.
+    for frames, seconds in _in_order(path, decoder, n_frames, by_ranges=not facts.interlaced):
+        times.append(seconds.where(seconds.abs() < 1e9, torch.nan))
+        yield _square(frames, aspect), times[-1]
     if not times:
         raise ValueError(f"{path} holds no frame that can be decoded: copy or export it again")
-    if n_held:
-        yield _square(held[:n_held], aspect), torch.tensor(times[-n_held:], dtype=torch.float64)
-    _warn_of_times(path, torch.tensor(times, dtype=torch.float64), metadata, facts.interlaced)
+    warn_of_times(path, torch.cat(times), metadata, facts.interlaced)
 
 
 def indexed(path):
@@ -116,55 +53,99 @@ def indexed(path):
         raise ValueError(f"{path} is a picture, not a video")
     # Fewer than the header counts are as many as a player shows of a trimmed film or of an AVI with a
     # pause. A file cut off is also shorter than its own header says.
-    promised, missing = metadata.num_frames_from_header, bytes_missing(path)
-    if promised and missing and len(decoder) < promised:
+    promised = metadata.num_frames_from_header
+    if promised and len(decoder) < promised and bytes_missing(path):
         raise ValueError(f"{path} is truncated: {len(decoder)} of {promised} frames; write or copy it again")
     return decoder
 
 
-def _in_order(path, decoder):
-    """Yield the frames of an indexed file in order of display, from the first on, each decoded once.
+def _in_order(path, decoder, n_frames, by_ranges):
+    """Yield (frames, their times) of an indexed file in order of display, `n_frames` at a time.
+
+    Each frame is decoded once, unless a range of them cannot be read (the picture changes its size,
+    fewer come than the index has, damage): then all are decoded anew, one by one.
+    """
+    n_indexed, n_read, shape = len(decoder), 0, None
+    try:
+        mapped = _from_start(path, n_indexed) if by_ranges else None
+        while mapped and n_read < n_indexed:
+            batch = mapped.get_frames_in_range(n_read, min(n_read + n_frames, n_indexed))
+            shape = batch.data.shape[1:]
+            n_read += len(batch.data)
+            yield batch.data, batch.pts_seconds
+    except (ValueError, RuntimeError, IndexError):
+        mapped = None
+    rest = _singly(path, mapped, n_indexed) if mapped else islice(_anew(path, decoder), n_read, None)
+    yield from _gathered(path, rest, n_frames, n_read, n_indexed, shape)
+
+
+def _from_start(path, n_frames):
+    """A decoder that never seeks.
 
     An index of torchcodec's own makes it seek back, and then frames at the start of trimmed films and
     of MPEG streams are lost. An index that we give has one key frame, so there is no seeking. Where
     frames come without a time (AVI, MPEG program streams), torchcodec skips those before the time
-    that is asked for: ask for one before all times. Live recordings, and Matroska whose own index was
-    cut off, are read by torchcodec's.
+    that is asked for: ask for one before all times. The index is a little longer than the file's.
     """
-    n_frames = len(decoder)
     index = [(k, int(k == 0)) for k in range(n_frames + 64)]
     if kind(path) in ("avi", "mpeg"):
         index.insert(0, (BEFORE_ALL, 0))
     entries = ",".join(f'{{"pts":{time},"duration":1,"key_frame":{key}}}' for time, key in index)
-    n_index = len(index)
     del index  # 100 MB for two hours of film
-    frame = None
+    return torchcodec_part("decoders").VideoDecoder(
+        _file_name(path), dimension_order="NCHW", custom_frame_mappings=f'{{"frames":[{entries}]}}'
+    )
+
+
+def _anew(path, decoder):
+    """Yield every frame by itself, from the first on.
+
+    Live recordings, and Matroska whose own index was cut off, are read by torchcodec's index.
+    """
     try:
-        mapped = torchcodec_part("decoders").VideoDecoder(
-            _file_name(path), dimension_order="NCHW", custom_frame_mappings=f'{{"frames":[{entries}]}}'
-        )
-        frame = mapped.get_frame_at(0)
-        decoder, n_frames = mapped, n_index
+        mapped = _from_start(path, len(decoder))
+        yield mapped.get_frame_at(0)
     except (ValueError, RuntimeError):  # no duration in the header, or no way back to the start
-        frame = _frame(path, decoder, 0)
-    for k in range(1, n_frames + 1):
-        if frame is None:
-            return
+        yield from _singly(path, decoder, 0)
+    else:
+        yield from _singly(path, mapped, 1)
+
+
+def _singly(path, decoder, k):
+    """Yield frame k and those after it, as many as come."""
+    while k < len(decoder):
+        try:
+            frame = decoder.get_frame_at(k)
+        except (RuntimeError, IndexError) as error:
+            if "no more frames" in str(error):
+                return
+            raise ValueError(
+                f"{path} is damaged or truncated at frame {k} ({first_line(error)}): "
+                f"copy it again, or keep what can be read: {remake(path)}"
+            ) from error
         yield frame
-        frame = _frame(path, decoder, k) if k < n_frames else None
+        k += 1
 
 
-def _frame(path, decoder, k):
-    """Frame k, or None after the last one."""
-    try:
-        return decoder.get_frame_at(k)
-    except (RuntimeError, IndexError) as error:
-        if "no more frames" in str(error):
-            return None
-        raise ValueError(
-            f"{path} is damaged or truncated at frame {k} ({first_line(error)}): "
-            f"copy it again, or keep what can be read: {_remake(path)}"
-        ) from error
+def _gathered(path, frames, n_frames, n_read, n_indexed, shape):
+    """Yield (frames, their times) of single ones after the first `n_read`, which are of that shape."""
+    held, times = None, []
+    for frame in frames:
+        shape = shape or frame.data.shape
+        if frame.data.shape != shape:
+            sizes = " then ".join(f"{width}×{height}" for _, height, width in (shape, frame.data.shape))
+            raise ValueError(f"{path} changes size at frame {n_read}: {sizes}; give it one: {remake(path)}")
+        if not times:
+            room = min(n_frames, max(n_indexed - n_read, 64))
+            held = frame.data.new_empty(room, *shape[1:], shape[0]).permute(0, 3, 1, 2)
+        held[len(times)] = frame.data
+        times.append(frame.pts_seconds)
+        n_read += 1
+        if len(times) == len(held):
+            yield held, torch.tensor(times, dtype=torch.float64)
+            times = []
+    if times:
+        yield held[: len(times)], torch.tensor(times, dtype=torch.float64)
 
 
 def _square(frames, aspect):
@@ -174,78 +155,6 @@ def _square(frames, aspect):
     height, width = frames.shape[-2:]
     size = (height, round(width * aspect)) if aspect > 1 else (round(height / aspect), width)
     return torch.nn.functional.interpolate(frames, size, mode="bilinear", antialias=True)
-
-
-def facts_of(path, metadata):
-    """`VideoFacts` from the metadata of an indexed file."""
-    n_frames, header = metadata.num_frames_from_content, metadata.average_fps_from_header
-    begin, end = metadata.begin_stream_seconds_from_content, metadata.end_stream_seconds_from_content
-    fps = n_frames / (end - begin) if end > begin else 0.0
-    # The last frame's own length is often unknown: then the file seems shorter by one frame.
-    if header and (
-        not 0.02 < abs(fps / header - 1) < 0.99 or abs((end - begin) * header - n_frames + 1) < 0.01
-    ):
-        fps = float(header)
-    turned = round(metadata.rotation or 0)
-    aspect = float(metadata.pixel_aspect_ratio or 1)  # 0 stands for unknown
-    return VideoFacts(
-        fps=fps,
-        n_frames=n_frames,
-        seconds=n_frames / fps if fps else 0.0,
-        width=metadata.width,
-        height=metadata.height,
-        pixel_aspect=1 / aspect if turned % 180 else aspect,
-        rotation=turned,
-        transfer=metadata.color_transfer_characteristic or "unknown",
-        interlaced=is_interlaced(path),
-    )
-
-
-def _warn_of_facts(path, facts):
-    """Warn of what is not as it seems; returns the shape of a pixel to be made square."""
-    if missing := bytes_missing(path):
-        _warn(f"{path} may be truncated: {missing:,} bytes are missing at its end; write or copy it again")
-    if facts.interlaced:
-        _warn(
-            f"{path} is stored in fields (interlaced): moving edges are combed; "
-            f"mend it: {_remake(path, '-vf yadif ')}"
-        )
-    if facts.transfer in HDR:
-        _warn(
-            f"{path} is HDR ({HDR[facts.transfer]}): its brightness is read as it is stored, "
-            "without the tone mapping of a player"
-        )
-    if not 1 / 8 <= facts.pixel_aspect <= 8:
-        _warn(f"{path} says its pixels are {facts.pixel_aspect:g} times as wide as high: read as square")
-        return 1
-    return facts.pixel_aspect
-
-
-def _warn_of_times(path, times, metadata, interlaced):
-    """Warn of frames that did not come, and of intervals that are not even."""
-    n_indexed, intervals = metadata.num_frames_from_content, times.diff()
-    intervals = intervals[intervals.isfinite()]
-    usual = intervals.median().item() if len(intervals) else 0.0
-    if len(times) < n_indexed:
-        # Two fields in packets of their own make one frame: then none is lost if no time is.
-        before = times[0].item() - metadata.begin_stream_seconds_from_content
-        after = metadata.end_stream_seconds_from_content - times[-1].item() - usual
-        if not (interlaced and max(before, after) < usual / 2):
-            _warn(f"{path}: only {len(times)} of {n_indexed} frames can be decoded")
-    if len(intervals) and not usual / 1.5 < intervals.min() <= intervals.max() < 1.5 * usual:
-        _warn(
-            f"{path}: the intervals between frames vary from {intervals.min():.3f} to "
-            f"{intervals.max():.3f} s and count as equal; make them so: {_remake(path, '-vf fps=30 ')}"
-        )
-
-
-def _warn(message):
-    warnings.warn(message, stacklevel=4)
-
-
-def _remake(path, filters=""):
-    """The command that decodes and encodes a film anew, as a player would see it."""
-    return f"ffmpeg -i {path.name} {filters}{path.stem}_new.mp4"
 
 
 @contextmanager
@@ -265,7 +174,7 @@ def sayable(path):
             ) from error
         if "Could not seek" in text:
             raise ValueError(
-                f"torchcodec cannot go back to the start of {path}: put it into an mp4: {_remake(path)}"
+                f"torchcodec cannot go back to the start of {path}: put it into an mp4: {remake(path)}"
             ) from error
         raise ValueError(f"{path} is not a readable video, or truncated: {first_line(error)}") from error
 

@@ -46,12 +46,17 @@ class Encoder:
         object.__setattr__(self, "_config", copy.deepcopy(self.model.config))
 
     @property
+    def config(self):
+        """The configuration that the model was built with."""
+        return self._config
+
+    @property
     def latent_dim(self):
-        return self._config.hidden_size
+        return self.config.hidden_size
 
     @property
     def image_size(self):
-        return self._config.crop_size
+        return self.config.crop_size
 
     @property
     def device(self):
@@ -97,11 +102,11 @@ class Encoder:
 
     def takes_length(self, n_frames):
         """Tell whether clips of so many frames are like those that the model was made for."""
-        config = self._config
+        config = self.config
         return 0 < n_frames <= config.frames_per_clip and n_frames % config.tubelet_size == 0
 
     def _wanted(self):
-        size, config = self.image_size, self._config
+        size, config = self.image_size, self.config
         return (
             f"clips must be uint8 (B, T, 3, {size}, {size}), "
             f"T a multiple of {config.tubelet_size} up to {config.frames_per_clip}"
@@ -146,7 +151,7 @@ def random_encoder(encoder, *, seed):
     """The same architecture on the same device with random weights: the control for any probe."""
     weights = next(encoder.model.parameters())
     with seeded(seed):
-        model = VJEPA2Model(encoder.model.config).to(weights.device, weights.dtype)
+        model = VJEPA2Model(copy.deepcopy(encoder.config)).to(weights.device, weights.dtype)
     return Encoder("random weights", model.eval().requires_grad_(False))
 
 

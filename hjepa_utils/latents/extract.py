@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from ..runs.hardware import pick_device
+from .decoding import first_line
 from .encoder import load_encoder
 from .folder import encode_folder
 from .names import FRAMINGS
@@ -67,7 +68,7 @@ def this_process():
         try:
             state = PartialState(cpu=on_cpu or not torch.cuda.is_available(), **options)
         except (ValueError, RuntimeError) as error:
-            message = f"the {count} processes of {name} do not find each other ({_first_line(error)})"
+            message = f"the {count} processes of {name} do not find each other ({first_line(error)})"
             raise ValueError(f"{message}: unset it, or use accelerate launch") from error
     return Process(state.process_index, state.num_processes, state.device, gather_object)
 
@@ -156,7 +157,7 @@ def _run(folder, out, encoder, options):
         try:
             report = extract_share(folder, out, encoder, process, **options)
         except (ValueError, TypeError, OSError, RuntimeError) as error:
-            report = [("failed", f"error: {_first_line(error)}")]
+            report = [("failed", f"error: {first_line(error)}")]
     report = process.gather(report)
     return _tell(report, process.count) if process.index == 0 else 0
 
@@ -175,7 +176,3 @@ def _tell(report, n_processes):
     for failure in sorted(text for fate, text in lines if fate == "failed"):
         print(failure, file=sys.stderr)
     return 1 if "failed" in fates else 0
-
-
-def _first_line(error):
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -13,20 +13,23 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ..runs.files import write_atomically
+from ..runs.files import json_text, write_atomically
 from .windows import first_not_finite
 
 _BEGINNING = re.compile(rb'.{8}\{"__metadata__": ?\{"manifest": ?"', re.DOTALL)
-_NOT_OURS = "was not made by this command: name another folder, or move it away"
+_NOT_OURS = "holds no latents of this module: name another folder, or move it away"
+
+_HOW = "encode videos first (notebook 02, or python -m hjepa_utils extract)"
 
 
 def save_latents(path, latents, manifest):
     """Write one video's latents; the file appears under its name when it is complete.
 
-    Raises `ValueError` for a file in the way that is not from here, `OSError` if it cannot be written.
+    `manifest` is what `json_text` takes. Raises `ValueError` for a file in the way that is not from
+    here, `OSError` if it cannot be written.
     """
     check_ours(path)
-    metadata = {"manifest": json.dumps(manifest | {"latents_sha256": _digest(latents)})}
+    metadata = {"manifest": json_text(manifest | {"latents_sha256": _digest(latents)})}
     elsewhere = "name a folder that can be written"
     write_atomically(path, lambda file: save_file({"latents": latents}, file, metadata=metadata), elsewhere)
 
@@ -34,6 +37,8 @@ def save_latents(path, latents, manifest):
 def check_ours(path):
     """`ValueError` for anything in the way that `save_latents` did not write, so that it stays."""
     try:
+        if path.exists() and not path.is_file():  # a folder; a pipe, which would never open
+            raise ValueError(f"{path} {_NOT_OURS}")
         with open(path, "rb") as file:
             beginning = file.read(64)
     except FileNotFoundError:
@@ -73,7 +78,7 @@ def load_latents(folder):
     folder = Path(folder).expanduser()
     paths = sorted(path for path in folder.glob("*.safetensors") if not path.name.startswith("."))
     if not paths:
-        raise FileNotFoundError(f"no latents in {folder}: run notebook 02_extract_vjepa_latents first")
+        raise FileNotFoundError(f"no latents in {folder}: {_HOW}")
     latents, first_of, recipe = {}, {}, None
     for path in paths:
         latents[path.stem], manifest = _read(path)
@@ -93,6 +98,8 @@ def load_latents(folder):
 
 def _read(path):
     """The latents of one file and the manifest, {} if it has none."""
+    if not path.is_file():  # a pipe would never open
+        raise ValueError(f"{path} is no file with latents: move it to another folder")
     try:
         with safe_open(path, framework="pt") as file:
             names, metadata = list(file.keys()), file.metadata() or {}

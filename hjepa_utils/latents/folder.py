@@ -1,8 +1,8 @@
 """A folder of videos becomes a folder of latents: what is right is kept, the rest encoded in batches."""
 
+import json
 import platform
 import warnings
-from collections import Counter
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -10,10 +10,12 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from ..runs.files import explain_write_error, file_hash
+from ..runs.files import explain_write_error, file_hash, json_text
 from .clips import encode_videos
+from .decoding import first_line
 from .files import read_manifest, save_latents
-from .video import check_ffmpeg, frame_rate
+from .names import local_path
+from .video import check_ffmpeg, check_stems, frame_rate
 from .windows import Clips
 
 _PACKAGES = ("torch", "torchcodec", "transformers")
@@ -41,49 +43,75 @@ def encode_folder(
     Returns two dicts by the videos' names: what became of those with latents, "kept", "encoded" or
     "encoded anew" (the old file was damaged or stale), and why the others have none. Warns, for the
     share that begins with 0, of frame rates that differ and of files in `folder` without a video.
-    Raises `ValueError` for options out of range, for two videos of one stem, and, before anything is
-    written, for a file in the way that this function did not make; `RuntimeError` without FFmpeg.
+    Raises `ValueError` for options and shares out of range, for two videos of one stem, and, before
+    anything is written, for a file in the way that this function did not make; `RuntimeError` without
+    FFmpeg.
     """
     videos, folder = _checked(videos), Path(folder).expanduser()
+    index, count = share
+    if not 0 <= index < count:
+        raise ValueError(f"share=(k, n) is the k-th of n, from 0 to n - 1: got {share}")
     check_ffmpeg()
     settings = {"clip_frames": clip_frames, "framing": framing}
     settings |= {"stride": stride} if stride_seconds is None else {"stride_seconds": stride_seconds}
-    todo, hashes = [], {}
-    latents = encode_videos(encoder, _hashed(todo, hashes), batch_size=batch_size, **settings)
+    todo, hashes, rates = [], {}, _Rates()
+    hashed = _hashed(todo, hashes)
+    latents = encode_videos(encoder, hashed, batch_size=batch_size, rate_of=rates.of, **settings)
+    manifest = {"recipe": _recipe(encoder, settings), "made_with": _made_with(encoder, batch_size)}
+    manifest = json.loads(json_text(manifest))  # NumPy's numbers become plain ones
     with explain_write_error(folder, "name a folder that can be written"):
         folder.mkdir(parents=True, exist_ok=True)
-    manifest = {"recipe": _recipe(encoder, settings), "made_with": _made_with(encoder, batch_size)}
     targets = {video: folder / f"{video.stem}.safetensors" for video in videos}
-    index, count = share
     mine = sorted(videos, key=_size, reverse=True)[index::count]
-    done = {video.name: _to_do(targets[video], manifest, video) for video in mine}
+    done = {video.name: _to_do(targets[video], manifest, video, rates) for video in mine}
     todo += [video for video in mine if done[video.name] != "kept"]
     if index == 0:
-        _warn_of_rates(videos, Clips(clip_frames, stride), stride_seconds)
+        _warn_of_rates(videos, rates.of, Clips(clip_frames, stride), stride_seconds)
         _warn_of_others(folder, targets.values())
     options = {"disable": True} if index else {}  # else as TQDM_DISABLE says
     bar = tqdm(total=len(mine), initial=len(mine) - len(todo), desc=folder.name, unit="video", **options)
     with bar:
-        failed = _save_all(latents, todo, hashes, targets, manifest, bar)
+        failed = _save_all(latents, todo, hashes, rates, targets, manifest, bar)
     return {name: fate for name, fate in done.items() if name not in failed}, failed
 
 
-def _save_all(latents, todo, hashes, targets, manifest, bar):
+def _save_all(latents, todo, hashes, rates, targets, manifest, bar):
     """Write what comes, in the order of `todo`; {name: why not} of the videos that have no latents."""
     failed, left = {}, list(todo)
     try:
         for video, outcome in latents:
             try:
-                save_latents(targets[video], outcome, manifest | _facts(video, outcome, hashes[video]))
+                facts = _facts(video, outcome, hashes[video], rates)
+                save_latents(targets[video], outcome, manifest | facts)
             except (ValueError, TypeError, OSError, RuntimeError) as error:
-                failed[video.name] = _first_line(error)
-                _remove_stale(targets[video], manifest, video)
+                failed[video.name] = first_line(error)
+                _remove_stale(targets[video], manifest, video, rates)
             left.remove(video)
             bar.set_postfix(failed=len(failed), refresh=False)
             bar.update()
     except RuntimeError as error:  # of the batches themselves, on a GPU without memory for one
-        failed |= {video.name: _first_line(error) for video in left}
+        failed |= {video.name: first_line(error) for video in left}
     return failed
+
+
+class _Rates(dict):
+    """Frames per second of videos: each file is gone through for it once, as long as it stays the same."""
+
+    def of(self, video):
+        key = self._key(video)
+        if key not in self:
+            self[key] = frame_rate(video)
+        return self[key]
+
+    def remember(self, video, rate):
+        """What a manifest says, if it says a number."""
+        if isinstance(rate, int | float):
+            self[self._key(video)] = rate
+
+    @staticmethod
+    def _key(video):
+        found = local_path(video).stat()
+        return video, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _hashed(videos, hashes):
@@ -98,30 +126,29 @@ def _checked(videos):
     if isinstance(videos, str | Path):
         raise TypeError(f"videos must be a list of paths, got {str(videos)!r}: find_videos lists a folder")
     videos = [Path(video).expanduser() for video in videos]
-    for stem, n_videos in Counter(video.stem for video in videos).items():
-        if n_videos > 1:
-            names = " and ".join(str(video) for video in videos if video.stem == stem)
-            raise ValueError(f"{names} would become the same {stem}.safetensors: rename all but one")
+    check_stems(videos)
     return videos
 
 
-def _to_do(path, manifest, video):
+def _to_do(path, manifest, video, rates):
     """Tell whether the file is to be "kept", because encoding the video would give it: else "encoded"…"""
     found = read_manifest(path)
     if found is None:
         return "encoded anew" if path.exists() else "encoded"
-    same = found.get("recipe") == manifest["recipe"] and found.get("video_sha256") == _hash(video)
-    return "kept" if same else "encoded anew"
+    if found.get("recipe") != manifest["recipe"] or found.get("video_sha256") != _hash(video):
+        return "encoded anew"
+    rates.remember(video, found.get("fps"))
+    return "kept"
 
 
-def _remove_stale(path, manifest, video):
+def _remove_stale(path, manifest, video, rates):
     """Remove latents of ours that are not those of the video, unless another run has put that right."""
     with suppress(ValueError, OSError):
-        if _to_do(path, manifest, video) == "encoded anew":
+        if _to_do(path, manifest, video, rates) == "encoded anew":
             path.unlink()
 
 
-def _facts(video, latents, digest):
+def _facts(video, latents, digest, rates):
     """What the manifest says of the video. Raises the exception in place of the latents, if it is one."""
     if isinstance(latents, Exception):
         raise latents
@@ -131,7 +158,7 @@ def _facts(video, latents, digest):
         "video": video.name,
         "video_sha256": digest,
         "video_bytes": video.stat().st_size,
-        "fps": frame_rate(video),
+        "fps": rates.of(video),
     }
 
 
@@ -150,12 +177,12 @@ def _made_with(encoder, batch_size):
     return {"encoder": name, "batch_size": batch_size, "device": device, "versions": versions}
 
 
-def _warn_of_rates(videos, clips, stride_seconds):
+def _warn_of_rates(videos, rate_of, clips, stride_seconds):
     """One warning if the embeddings of two videos are not equally far apart in time."""
     rates, apart = {}, {}
     for video in videos:
         with suppress(ValueError, OSError):  # told when it is read
-            if (rate := frame_rate(video)) > 0:
+            if (rate := rate_of(video)) > 0:
                 rates[video] = rate
                 apart[video] = (clips.spaced(stride_seconds, rate) if stride_seconds else clips).seconds(rate)
     if not apart:
@@ -163,9 +190,11 @@ def _warn_of_rates(videos, clips, stride_seconds):
     slow, fast = max(apart, key=apart.get), min(apart, key=apart.get)
     if apart[slow] > 1.01 * apart[fast]:
         of_rates = f"{slow.name} has {rates[slow]:.4g} frames/s, {fast.name} {rates[fast]:.4g}"
-        advice = "take a multiple of their frames' intervals" if stride_seconds else "use stride_seconds"
+        advice = "use stride_seconds (--stride-seconds)"
+        if stride_seconds:
+            advice = "take a multiple of their frames' intervals"
         message = f"{of_rates}: embeddings are {apart[slow]:.2f} and {apart[fast]:.2f} s apart: {advice}"
-        warnings.warn(f"{message} (--stride-seconds)", stacklevel=3)
+        warnings.warn(message, stacklevel=3)
 
 
 def _warn_of_others(folder, targets):
@@ -184,12 +213,8 @@ def _size(video):
 
 
 def _hash(video):
-    """SHA-256, or None for what cannot be read: encoding it will say why."""
+    """SHA-256, or None for what cannot be read or is no file (a pipe has no end): encoding will say why."""
     try:
-        return file_hash(video)
+        return file_hash(video) if video.is_file() else None
     except OSError:
         return None
-
-
-def _first_line(error):
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

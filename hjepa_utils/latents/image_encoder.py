@@ -43,6 +43,7 @@ def encode_images(model, frames, *, clip_frames=16, stride=4, batch_size=50):
     mean, std = (torch.tensor(config[key], device=device).view(3, 1, 1) for key in ("mean", "std"))
     features = []
     for batch in frames.split(batch_size):
-        pixels = resize_frames(batch, model.patch_embed.img_size[0]).to(device).float() / 255
+        label = "" if features else "video"  # warned of once
+        pixels = resize_frames(batch, model.patch_embed.img_size[0], label=label).to(device).float() / 255
         features.append(model((pixels - mean) / std).float().cpu())
     return torch.cat(features).unfold(0, clip_frames, stride).mean(dim=-1)

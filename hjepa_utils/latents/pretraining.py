@@ -16,7 +16,6 @@ are, and z must hold where they are and how they move. No position or velocity e
 
 from dataclasses import asdict, dataclass
 from operator import index
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,7 +26,7 @@ from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
 from ..runs.checkpoints import resumable
-from ..runs.fingerprint import hash_code, hash_sources, hash_tensors
+from ..runs.fingerprint import hash_code, hash_tensors
 from ..runs.hardware import pick_device, pick_encoder_dtype, seeded
 from ..simulators.billiards import render_frames, simulate_collisions
 from .encoder import VJEPA2Model, normalise, resize_frames
@@ -213,8 +212,7 @@ def pretrain(videos, settings=None, *, until=None, checkpoint=None, checkpoint_e
             "the model or its code": hash_code(model),
             "the initial weights": hash_tensors(model.state_dict()),
             "the videos": hash_tensors({"": videos}),
-            "the source of the package": hash_sources(__file__, Path(__file__).with_name("encoder.py")),
-            "the code of the training": hash_code(_train_step, draw_clips, learning_rate),
+            "the code of the training": hash_code(pretrain),
         }
     for step in resumable(
         checkpoint, until, fingerprint=made_from, history=history,

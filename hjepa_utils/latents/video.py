@@ -13,17 +13,9 @@ import numpy as np
 import torch
 
 from ..runs.files import write_atomically
-from .decoding import (
-    facts_of,
-    first_line,
-    indexed,
-    is_utf8,
-    local_path,
-    pieces,
-    printable,
-    sayable,
-    torchcodec_part,
-)
+from .decoding import first_line, indexed, pieces, sayable, torchcodec_part
+from .facts import facts_of
+from .names import is_utf8, local_path, printable
 
 WRITABLE = (".mp4", ".mkv", ".mov", ".avi")
 VIDEO_SUFFIXES = (
@@ -129,7 +121,8 @@ def check_ffmpeg():
     torchcodec_part("decoders")
 
 
-def _encode(path, frames, fps, **options):
+def _checked(path, frames, fps):
+    """The path, the frames as a dense tensor; `TypeError`, `ValueError` or `OSError` for any other."""
     try:
         if isinstance(frames, np.ndarray):  # torch takes no flipped view and warns of a read-only one
             frames = np.require(frames, requirements="CW")
@@ -145,11 +138,8 @@ def _encode(path, frames, fps, **options):
         raise ValueError(
             f"frames must be uint8 (n_frames, H, W, 3), got {frames.dtype} {tuple(frames.shape)}"
         )
-    size = f"{frames.shape[2]}×{frames.shape[1]}"
     if min(frames.shape[1:3]) < 2:
-        raise ValueError(f"a video needs at least 2×2 pixels, got {size}")
-    if options["pixel_format"] == "yuv420p" and (frames.shape[1] % 2 or frames.shape[2] % 2):
-        raise ValueError(f"preview_video needs even sides, got {size}")
+        raise ValueError(f"a video needs at least 2×2 pixels, got {_size(frames)}")
     if not isinstance(fps, Real) or not 0 < fps < 2**31:
         raise ValueError(f"fps must be a number above 0 and below 2**31, got {fps!r}")
     if not isinstance(path, str | os.PathLike):
@@ -161,6 +151,17 @@ def _encode(path, frames, fps, **options):
         raise ValueError(f"cannot write {path}: write {', '.join(WRITABLE)}")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
+    return path, frames
+
+
+def _size(frames):
+    return f"{frames.shape[2]}×{frames.shape[1]}"
+
+
+def _encode(path, frames, fps, **options):
+    path, frames = _checked(path, frames, fps)
+    if options["pixel_format"] == "yuv420p" and (frames.shape[1] % 2 or frames.shape[2] % 2):
+        raise ValueError(f"preview_video needs even sides, got {_size(frames)}")
     encoder = torchcodec_part("encoders").VideoEncoder(
         frames.permute(0, 3, 1, 2).contiguous(), frame_rate=float(fps)
     )
@@ -175,8 +176,8 @@ def _encode(path, frames, fps, **options):
                 ) from error
             if "avcodec_open2" in str(error):
                 raise ValueError(
-                    f"cannot write {path}: {options['codec']} encodes no {size} pixels at {fps} frames per "
-                    "second: take smaller frames or a rate between 1/1000 and 1000"
+                    f"cannot write {path}: {options['codec']} encodes no {_size(frames)} pixels at {fps} "
+                    "frames per second: take smaller frames or a rate between 1/1000 and 1000"
                 ) from error
             raise OSError(f"{first_line(error)}; is the disk full or read-only?") from error
 
@@ -199,17 +200,25 @@ def find_videos(folder):
         raise FileNotFoundError(f"no folder {folder}: name a folder of videos")
     seen = sorted(path for path in folder.iterdir() if path.name[0] != ".")
     videos = [path for path in seen if _has_ending(path) and is_utf8(path) and not path.is_dir()]
-    left_out = [name for path in seen if path not in videos and (name := _why_left_out(path))]
+    found = set(videos)
+    left_out = [name for path in seen if path not in found and (name := _why_left_out(path))]
     if left_out:
         more = f" and {len(left_out) - 8} more" if len(left_out) > 8 else ""
         warnings.warn(f"left out of {folder}: {', '.join(left_out[:8])}{more}", stacklevel=2)
     if not videos:
         raise FileNotFoundError(f"no videos in {folder}: looked for {', '.join(VIDEO_SUFFIXES)}")
+    check_stems(videos)
+    return videos
+
+
+def check_stems(videos):
+    """`ValueError` for two paths of one name but for their endings: latents are kept by that name."""
     for stem, n_videos in Counter(video.stem for video in videos).items():
         if n_videos > 1:
-            names = " and ".join(video.name for video in videos if video.stem == stem)
+            twins = [video for video in videos if video.stem == stem]
+            one_folder = len({video.parent for video in twins}) == 1
+            names = " and ".join(video.name if one_folder else str(video) for video in twins)
             raise ValueError(f"{names} would become the same {stem}.safetensors: rename all but one")
-    return videos
 
 
 def _has_ending(path):

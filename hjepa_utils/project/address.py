@@ -67,17 +67,17 @@ def checked(address, commit, root):
         raise ValueError(f"{address!r} is no address: give OWNER/NAME, as in github.com/OWNER/NAME")
     if address.lower().endswith(".git"):
         raise ValueError(f"{address!r} is no address: leave .git out, no repository's name ends so")
-    if commit is None:
-        commit = _git(root, "rev-parse", "HEAD")
-        if not commit:
-            raise ValueError(f"{root} is no git repository with a commit: give the 40 digits of a commit")
+    head = _git(root, "rev-parse", "HEAD")
+    if commit is None and not head:
+        raise ValueError(f"{root} is no git repository with a commit: give the 40 digits of a commit")
+    commit = head if commit is None else commit
     if not COMMIT.fullmatch(commit):
         raise ValueError(
             f"{commit!r} is no commit: give all its 40 hexadecimal digits, as git log shows them"
         )
-    if _git(root, "rev-parse", "HEAD") and _git(root, "cat-file", "-t", commit) != "commit":
+    if head and _git(root, "cat-file", "-t", commit) != "commit":
         raise ValueError(f"this repository has no commit {commit}: fetch it first, or give another")
-    if _git(root, "rev-parse", "HEAD") and not _git(root, "ls-tree", "--full-tree", commit, "colab_setup.sh"):
+    if head and not _git(root, "ls-tree", "--full-tree", commit, "colab_setup.sh"):
         raise ValueError(
             f"commit {commit} has no colab_setup.sh at its top, so it is not of this project: is {root} "
             "within another repository? Give a commit of the project's own"

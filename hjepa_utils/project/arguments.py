@@ -18,10 +18,10 @@ from huggingface_hub.errors import (
 
 from ..latents.names import HUB_ID, PAPER_ENCODER
 from ..latents.video import find_videos
+from ..runs.checks import MAX_SEED
 from ..runs.run import ROOT
 
 NEED_TRUE_STATES = ("08_controls", "09_true_state")
-MAX_SEED = 2**32 - 1  # the largest that every library takes: scikit-learn's limit
 OPTIONS = {"SCALE": "--scale", "ENCODER": "--encoder"}
 _USE = "use auto, embedded, a hub id (owner/name or owner/name@revision), or a folder"
 
@@ -154,9 +154,14 @@ def _resolved(text):
     return path
 
 
+def ships(encoder, scale):
+    """Whether the encoder comes with the project, so that the hub need not be asked."""
+    return encoder == "embedded" or (encoder, scale) == ("auto", "quick")
+
+
 def check_encoder(name, scale):
     """The name, a folder's made absolute. Raises what `plan_run` does if it names no V-JEPA 2."""
-    if name == "embedded" or (name, scale) == ("auto", "quick"):
+    if ships(name, scale):
         return name
     folder = _resolved(name)
     if name and name != "auto" and folder.is_dir():

@@ -16,9 +16,9 @@ import papermill
 import psutil
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-from ..runs.files import saying_where, write_json
-from ..runs.run import ROOT, SCALES, artifacts_root
-from .arguments import plan_run
+from ..runs.files import explain_write_error, write_json
+from ..runs.run import ROOT, SCALES, artifacts_root, scale_folder
+from .arguments import plan_run, ships
 from .publish import publish_costs, publish_figures, refresh_notebooks
 from .readme import refresh_readme
 
@@ -49,7 +49,7 @@ def run_notebook(path, executed, parameters=None, *, timeout=None):
     The copy is there after a failure too, which is raised as `NotebookFailed`. papermill works in a
     second thread: in the first one nbclient would take Ctrl-C for a dead kernel.
     """
-    with saying_where(executed.parent):
+    with explain_write_error(executed.parent):
         executed.parent.mkdir(parents=True, exist_ok=True)
     unfinished = executed.with_name(f".unfinished-{executed.name}")
     options = {"kernel_name": "python3", "language": "python", "cwd": ROOT, "execution_timeout": timeout}
@@ -93,29 +93,30 @@ def _cause(error, timeout):
 
 
 def run_all(plan, scale, artifacts, *, offline):
-    """Run the notebooks of a plan (path → parameters) into `artifacts/scale`, telling what each took.
+    """Run the notebooks of a plan (path → parameters) below `artifacts`, telling what each took.
 
     `offline`: without asking the hub for anything.
     """
     os.environ |= QUIET | {"HJEPA_ARTIFACTS": str(artifacts)}  # the kernels inherit it
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # else a hub look-up without network retries for half a minute
-    costs = {}
+    seed = max((parameters.get("SEED", 0) for parameters in plan.values()), default=0)
+    folder, costs = scale_folder(scale, seed), {}
     for number, (path, parameters) in enumerate(plan.items(), 1):
         print(f"[{number}/{len(plan)}] {path.stem}", flush=True)
-        executed = artifacts / scale / "executed" / path.name
+        executed = folder / "executed" / path.name
         costs[path.stem] = run_notebook(path, executed, parameters, timeout=CELL_TIMEOUT[scale])
         print(f"     {costs[path.stem]}", flush=True)
     costs["all"] = Cost(sum(c.seconds for c in costs.values()), max(c.peak_bytes for c in costs.values()))
     write_json(
-        artifacts / scale / "costs.json",
+        folder / "costs.json",
         {
             name: {"seconds": round(c.seconds), "peak_GB": round(c.peak_bytes / 1e9, 1)}
             for name, c in costs.items()
         },
     )
     print("", *(f"{name:32}{cost}" for name, cost in costs.items()), sep="\n")
-    print(f"\nexecuted notebooks, figures and results: {artifacts / scale}\n")
+    print(f"\nexecuted notebooks, figures and results: {folder}\n")
 
 
 def run_and_publish(plan, scale, artifacts, *, offline):
@@ -183,7 +184,7 @@ def main(argv=None):
     """The command line; returns the exit status that its help documents."""
     args = _parser().parse_args(argv)
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # whatever it reports is said here, once
-    offline = args.encoder == "embedded" or (args.encoder, args.scale) == ("auto", "quick")
+    offline = ships(args.encoder, args.scale)
     try:
         plan = _planned(args)
     except (OSError, ValueError) as error:

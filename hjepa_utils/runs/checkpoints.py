@@ -19,6 +19,8 @@ from tqdm import tqdm
 from .files import ArtifactError, explain_write_error, write_atomically
 from .fingerprint import differences, digest
 
+_OF_THE_DEVICE = ("fused", "capturable")  # settings of an optimiser that a state does not bring along
+
 
 def resumable(
     file, n_steps, *, fingerprint, history, modules, optimisers=None, generators=None, tensors=None,
@@ -41,7 +43,7 @@ def resumable(
     path = state_file(file, fingerprint) if file else None
     done = _restore(path, fingerprint, history, n_steps, *parts) if path and path.exists() else 0
     if path and not path.exists():
-        _say_what_is_kept(Path(file).expanduser(), path, fingerprint, label)
+        _say_what_is_kept(Path(file).expanduser().stem, path, fingerprint, label)
     with tqdm(range(done, n_steps), desc=label, unit=unit, initial=done, total=n_steps) as progress:
         for step in progress:
             yield step
@@ -109,6 +111,7 @@ def _set(words, saved, modules, optimisers, generators, tensors):
     for name, optimiser in optimisers.items():
         state = optimiser.state_dict() | {"state": {}}
         for group, kept in zip(state["param_groups"], words["groups"][name], strict=True):
+            kept = {k: v for k, v in kept.items() if k not in _OF_THE_DEVICE}
             group |= {k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()}
         for key, tensor in below(f"optimiser/{name}/").items():  # AdamW reads its counts on the CPU
             index, moment = key.split("/")
@@ -140,9 +143,9 @@ def _read(path, *, with_tensors=True):
         ) from error
 
 
-def _say_what_is_kept(file, path, fingerprint, label):
+def _say_what_is_kept(stem, path, fingerprint, label):
     """One line if there is the state of another training: what differs, and where it is kept."""
-    named = [*file.parent.glob(f"{escape(file.stem)}-????????.state.safetensors"), file]
+    named = path.parent.glob(f"{escape(stem)}-????????.state.safetensors")
     others = [other for other in named if other.is_file()]
     if not others:
         return
@@ -154,7 +157,7 @@ def _say_what_is_kept(file, path, fingerprint, label):
             differ = f"is the same, goes on if it is renamed {path.name},"
     except ArtifactError:
         differ = "does not say what it was made from"
-    print(f"{label or file.stem} begins anew: its earlier training {differ} and is kept in {newest.name}")
+    print(f"{label or stem} begins anew: its earlier training {differ} and is kept in {newest.name}")
 
 
 def _plain(group):

@@ -32,7 +32,7 @@ def write_atomically(path, write, elsewhere=ELSEWHERE):
         descriptor, unfinished = tempfile.mkstemp(prefix=".unfinished-", suffix=path.suffix, dir=path.parent)
         try:
             with suppress(OSError):  # some mounted disks know no modes
-                os.fchmod(descriptor, 0o644)  # mkstemp's files are for the owner alone
+                os.chmod(unfinished, 0o644)  # mkstemp's files are for the owner alone
             os.close(descriptor)
             write(unfinished)
             os.replace(unfinished, path)
@@ -69,14 +69,9 @@ def _plain(value):
 
 def read_json(path, *, keys=(), advice=AGAIN):
     """Read a JSON object with these keys, as a dict. `ArtifactError` with the advice if it is none."""
-    try:
+    value = None
+    with suppress(ValueError, RecursionError, IsADirectoryError):  # no JSON, no text, or nested without end
         value = json.loads(Path(path).expanduser().read_text(encoding="utf-8-sig"))  # with a BOM too
-    except (
-        ValueError,
-        RecursionError,
-        IsADirectoryError,
-    ) as error:  # no JSON, no text at all, or nested without end
-        raise ArtifactError(f"{path} is damaged: {advice}") from error
     if not isinstance(value, dict) or not value.keys() >= set(keys):
         raise ArtifactError(f"{path} is damaged: {advice}")
     return value
@@ -105,8 +100,3 @@ def _remedy(error):
     if number in _FULL:
         return "free some space, or "
     return "move away what has its name, or " if number in _IN_THE_WAY else ""
-
-
-def saying_where(folder, advice=ELSEWHERE):
-    """`explain_write_error` under its earlier name."""
-    return explain_write_error(folder, advice.removeprefix("free some space, or "))

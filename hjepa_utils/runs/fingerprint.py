@@ -2,18 +2,16 @@
 
 Code is hashed as it is loaded, not as it stands in files: what a notebook defines, reloads or patches
 counts, and comments and layout do not. The code of Python, torch, other installed packages and this
-room goes by its name. Another minor version of Python is other code. Imports inside
-functions are not followed: `hash_sources` is for those, and for whole rooms.
+room goes by its name. Another minor version of Python is other code. Imports inside functions are
+not followed.
 """
 
-import ast
 import dis
 import functools
 import hashlib
 import json
 import sys
 from contextlib import suppress
-from pathlib import Path
 from types import CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 
 import numpy as np
@@ -49,24 +47,6 @@ def hash_code(*things):
     Of a model, its parts are followed, but not its weights: those are for `hash_tensors`.
     """
     return digest(_describe(list(things), {}))
-
-
-def hash_sources(*places):
-    """SHA-256 of Python files, or of all in a folder, without comments, docstrings and layout."""
-    files = [
-        file for place in map(Path, places) for file in ([place] if place.is_file() else place.rglob("*.py"))
-    ]
-    return digest(sorted((file.name, _bare(file.read_text(encoding="utf-8"))) for file in files))
-
-
-@functools.cache
-def _bare(source):
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-            node.body = body[1:] if isinstance(body[0].value, ast.Constant) else body
-    return ast.dump(tree)
 
 
 def differences(before, now):

@@ -1,13 +1,9 @@
-"""One process at a time: locks of the operating system, which vanish with the process that holds them."""
+"""One process at a time: locks of Linux and macOS, which vanish with the process that holds them."""
 
+import fcntl
 import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-try:
-    import fcntl
-except ImportError:  # Windows has none: there is no lock there
-    fcntl = None
 
 
 class Locked(RuntimeError):
@@ -25,8 +21,6 @@ def acquire(file, *, wait=False):
     Where the disk knows no locks, as some mounted ones, nothing is locked.
     """
     descriptor = os.open(Path(file), os.O_RDWR | os.O_CREAT, 0o644)
-    if fcntl is None:
-        return descriptor
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except (BlockingIOError, PermissionError):

@@ -15,8 +15,8 @@ _KEYS = {"notebook", "scale", "seed", "settings", "inputs", "digest", "files"}
 def write_manifest(folder, about):
     """Write `folder/manifest.json`: `about` (notebook, scale, seed, settings, inputs), versions, hashes.
 
-    Left out are trainings' states and what is in `shown`, copies of figures and results: no later
-    notebook reads them.
+    Left out are trainings' states and what is in `shown`, copies of figures and results, which no later
+    notebook reads; and `begun.json` and the manifest itself.
     """
     names = {
         path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()

@@ -1,4 +1,4 @@
-"""A notebook's run: hardware, seeds, artifacts with manifests, results, checks.
+"""A notebook's run: hardware, seeds, artifacts with manifests, results.
 
     artifacts/quick/03_train_hnn/                      what notebook 3 made, with seed 0
     artifacts/quick/results.json, figures/             the numbers and figures of all notebooks
@@ -11,28 +11,21 @@ delete folders in `earlier`, or states of trainings (`training-1a2b3c4d.state.sa
 """
 
 import json
-import math
 import os
 import shutil
 from dataclasses import dataclass, field
-from operator import index
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
 
 from . import locks
-from .files import (
-    ArtifactError,
-    explain_write_error,
-    json_text,
-    read_json,
-    write_atomically,
-    write_json,
-)
+from .checks import checked_seed
+from .files import ArtifactError, explain_write_error, json_text, read_json, write_atomically, write_json
 from .fingerprint import differences, digest
 from .hardware import hardware, pick_device
 from .manifest import read_manifest, verify_files, write_manifest
+from .results import add_results, read_results
 
 ROOT = Path(__file__).resolve().parents[2]
 SCALES = ("quick", "paper")
@@ -61,9 +54,8 @@ class Run:
             if isinstance(row, tuple) and len(row) != len(SCALES):
                 raise ValueError(f"{name} must be one value, or a pair for {SCALES}, got {row}")
         column = SCALES.index(self.scale)
-        return SimpleNamespace(
-            **{name: row[column] if isinstance(row, tuple) else row for name, row in table.items()}
-        )
+        chosen = {name: row[column] if isinstance(row, tuple) else row for name, row in table.items()}
+        return SimpleNamespace(**chosen)
 
     def begin(self, settings, *, inputs=()):
         """Declare what this notebook's artifacts depend on, and go on with those made from the same.
@@ -78,24 +70,20 @@ class Run:
             raise TypeError(f"inputs must be a list of notebooks, got {inputs!r}: write [{inputs!r}]")
         if not isinstance(settings, dict):
             raise TypeError(f"settings must be a dict, got {settings!r}")
-        folders = [self.verified_input(notebook) for notebook in inputs]
-        digests = {notebook: self._manifest(notebook)["digest"] for notebook in inputs}
+        verified = [self._verified(notebook) for notebook in inputs]
+        digests = {manifest["notebook"]: manifest["digest"] for _, manifest in verified}
         settings = json.loads(json_text(settings))
         self.fingerprint = {"settings": settings, "seed": self.seed, "inputs": digests}
         self._keep_others_out()
         with explain_write_error(self.folder):
             self._put_earlier_aside()
-            self._put_results_aside()
-            kept = self._earlier(self.fingerprint)
-            if kept.exists() and not self.folder.exists():
-                kept.rename(self.folder)
-                print(f"{self.notebook}: went back to these settings; its artifacts are used again")
+            self._bring_back()
             self.folder.mkdir(parents=True, exist_ok=True)
             for unfinished in self.folder.rglob(".unfinished-*"):
                 if not unfinished.is_dir():
                     unfinished.unlink()
         write_json(self.folder / "begun.json", self.fingerprint)
-        return folders
+        return [folder for folder, _ in verified]
 
     def _keep_others_out(self):
         """Two runs in one folder would destroy each other's files. Held until `finish`, or the end."""
@@ -112,7 +100,8 @@ class Run:
     def _put_earlier_aside(self):
         """Move what was made from something else to `earlier`."""
         begun = self.folder / "begun.json"
-        if not self.folder.exists() or all(file.name == "shown" for file in self.folder.iterdir()):
+        names = [file.name for file in self.folder.iterdir()] if self.folder.exists() else []
+        if all(name == "shown" or name.startswith(".unfinished-") for name in names):
             return
         if not begun.exists():
             raise ArtifactError(
@@ -129,16 +118,16 @@ class Run:
         differ = differences(before, self.fingerprint)
         print(f"{self.notebook} begins anew ({differ}): its earlier artifacts are kept in {_short(kept)}")
 
-    def _put_results_aside(self):
-        """Numbers of another seed do not belong beside these; every seed has a folder now."""
-        path, seed = self.scale_folder / "results.json", self._results()["run"].get("seed", self.seed)
-        if seed != self.seed:
-            kept = self.scale_folder / "earlier" / f"results, seed {seed}.json"
-            if kept.exists():
-                raise ArtifactError(f"{path} is of seed {seed}, and so is {kept}: move one of them elsewhere")
-            kept.parent.mkdir(exist_ok=True)
-            path.rename(kept)
-            print(f"results.json was of seed {seed}: it is kept in {_short(kept)}")
+    def _bring_back(self):
+        """Move what was once made from the same back from `earlier`."""
+        kept = self._earlier(self.fingerprint)
+        if not kept.exists() or (self.folder / "begun.json").exists():
+            return
+        if self.folder.exists():  # left by a `begin` that was interrupted; at most `shown` is in it
+            shutil.copytree(self.folder, kept, dirs_exist_ok=True)
+            shutil.rmtree(self.folder)
+        kept.rename(self.folder)
+        print(f"{self.notebook}: went back to these settings; its artifacts are used again")
 
     def _earlier(self, fingerprint):
         return self.scale_folder / "earlier" / f"{self.notebook}, {digest(fingerprint)[:8]}"
@@ -146,7 +135,7 @@ class Run:
     def finish(self):
         """Write the manifest: settings, seed, inputs, versions, and the hash of every file.
 
-        Not of trainings' states, nor of copies of figures and results: later notebooks read none of them.
+        No hashes of trainings' states or of `shown`: later notebooks read neither.
         """
         if not self.fingerprint:
             raise ArtifactError(f"{self.notebook} has not begun: call begin(settings) before finish()")
@@ -161,17 +150,18 @@ class Run:
 
     def verified_input(self, notebook):
         """The folder of an earlier notebook, with every file and its own inputs as recorded."""
-        manifest, folder, again = (
-            self._manifest(notebook),
-            self.scale_folder / notebook,
-            self._again(notebook),
-        )
+        return self._verified(notebook)[0]
+
+    def _verified(self, notebook):
+        """The folder and the manifest of an earlier notebook."""
+        manifest, folder = self._manifest(notebook), self.scale_folder / notebook
+        again = self._again(notebook)
         verify_files(folder, manifest, again)
         for earlier, recorded in manifest["inputs"].items():
             if self._manifest(earlier)["digest"] != recorded:
                 since = self._changes_since(earlier, recorded)
                 raise ArtifactError(f"{folder} is stale, {earlier} has been run since{since}: {again}")
-        return folder
+        return folder, manifest
 
     def _again(self, notebook):
         return f"run notebook {notebook} again (SCALE = {self.scale!r}, SEED = {self.seed})"
@@ -199,25 +189,15 @@ class Run:
         apart from what is the same in every run.
         """
         of_run = {"scale": self.scale, "seed": self.seed, "hardware": hardware(self.device), **context}
-        write_json(
-            self._shown() / "results.json",
-            {"run": of_run, "results": results} | ({} if wall_clock is None else {"wall_clock": wall_clock}),
-        )
-        with locks.alone(self.scale_folder / ".results.lock"):
-            saved = self._results()
-            saved["run"] |= of_run
-            saved["results"][self.notebook] = results
-            if wall_clock is not None:
-                saved["wall_clock"][self.notebook] = wall_clock
-            for part in ("results", "wall_clock"):
-                saved[part] = dict(sorted(saved[part].items()))
-            write_json(self.scale_folder / "results.json", saved)
+        own = {"run": of_run, "results": results} | ({} if wall_clock is None else {"wall_clock": wall_clock})
+        write_json(self._shown() / "results.json", own)
+        add_results(self.scale_folder / "results.json", self.notebook, of_run, results, wall_clock)
 
     def results_of(self, notebook):
         """What an earlier notebook saved."""
-        results = self._results()["results"]
+        path = self.scale_folder / "results.json"
+        results = read_results(path)["results"]
         if notebook not in results:
-            path = self.scale_folder / "results.json"
             raise ArtifactError(f"{path} has no results of {notebook}: run that notebook first")
         return results[notebook]
 
@@ -227,19 +207,6 @@ class Run:
         with explain_write_error(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
-
-    def _results(self):
-        """What results.json holds, with its three parts."""
-        path, parts = self.scale_folder / "results.json", ("run", "results", "wall_clock")
-        if not path.exists():
-            return {part: {} for part in parts}
-        advice = "delete that file; each notebook run again puts its numbers back"
-        saved = read_json(path, advice=advice)
-        saved = {part: {} for part in parts} | saved
-        seed = saved["run"].get("seed", 0) if isinstance(saved["run"], dict) else None
-        if not all(isinstance(saved[part], dict) for part in parts) or not isinstance(seed, int):
-            raise ArtifactError(f"{path} is damaged: {advice}")
-        return saved
 
     def _manifest(self, notebook):
         folder = self.scale_folder / notebook
@@ -272,13 +239,8 @@ def start_run(notebook, *, scale, seed):
         raise ValueError(f"the notebook must be a name such as '03_train_hnn', got {notebook!r}")
     if scale not in SCALES:
         raise ValueError(f"SCALE must be one of {SCALES}, got {scale!r}")
-    try:
-        whole = -1 if isinstance(seed, bool) else index(seed)
-    except TypeError:
-        whole = -1
-    if not 0 <= whole < 2**32:
-        raise ValueError(f"SEED must be a whole number from 0 to {2**32 - 1}, got {seed!r}")
-    return Run(notebook, scale, whole, pick_device(), scale_folder(scale, whole) / notebook)
+    seed = checked_seed(seed)
+    return Run(notebook, scale, seed, pick_device(), scale_folder(scale, seed) / notebook)
 
 
 def scale_folder(scale, seed=0):
@@ -293,22 +255,3 @@ def artifacts_root():
         return Path(named or ROOT / "notebooks" / "artifacts").expanduser().resolve()
     except RuntimeError as error:  # an unknown user's home, or links in a circle
         raise ValueError(f"HJEPA_ARTIFACTS is {named!r}, no folder ({error}): set it to another") from error
-
-
-def check(label, value, *, equals=None, at_least=None, at_most=None):
-    """Print a verdict, or raise `AssertionError` so that a headless run fails loudly."""
-    if equals is at_least is at_most is None:
-        raise TypeError("check needs one of equals, at_least, at_most")
-    shown = f"{value:.4g}" if isinstance(value, float) else value
-    conditions = {
-        "equal to": (equals, lambda: value == equals),
-        "at least": (at_least, lambda: value >= at_least),
-        "at most": (at_most, lambda: value <= at_most),
-    }
-    for words, (bound, holds) in conditions.items():
-        if bound is not None and (not holds() or (isinstance(value, float) and math.isnan(value))):
-            raise AssertionError(f"{label}: {shown}, expected {words} {bound}")
-    wanted = ", ".join(f"{words} {bound}" for words, (bound, _) in conditions.items() if bound is not None)
-    print(
-        f"passed: {label} = {shown} ({wanted})" if isinstance(value, int) else f"passed: {label} ({wanted})"
-    )

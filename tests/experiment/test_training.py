@@ -257,6 +257,27 @@ def test_a_training_of_another_model_or_other_windows_begins_anew(tmp_path, caps
     assert f"made with other settings ({words})" in out and out.count("\n") == 1
 
 
+def test_freezing_a_part_begins_anew(tmp_path, capsys):
+    train, test = oscillators(40), oscillators(8, seed=1)
+    fit(network(), train, test, **USUAL, checkpoint=tmp_path)
+    alone, begun = network(), network()
+    for model in (alone, begun):
+        model.dt.requires_grad_(False)
+    expected = fit(alone, train, test, **USUAL)
+    assert fit(begun, train, test, **USUAL, checkpoint=tmp_path) == expected
+    assert torch.equal(begun.dt, network().dt) and same_bits(bits(begun), bits(alone))
+    assert "made with other settings (what is trained)" in capsys.readouterr().out
+
+
+def test_without_a_checkpoint_nothing_is_hashed(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("hashed for nothing")
+
+    for name in ("hash_code", "hash_tensors"):
+        monkeypatch.setattr(f"hjepa_utils.experiment.training.{name}", refuse)
+    assert len(fit(network(), oscillators(40), oscillators(8), **USUAL)) == 2
+
+
 def test_a_wider_model_begins_anew(tmp_path, capsys):
     train, test = oscillators(40), oscillators(8, seed=1)
     fit(BaselineMLP(4, (8,)), train, test, **USUAL, checkpoint=tmp_path)

@@ -24,6 +24,7 @@ from hjepa_utils import (
     load_encoder,
     render_frames,
     simulate_collisions,
+    simulate_latents,
     write_video,
 )
 from hjepa_utils.latents.encoder import EMBEDDED, random_encoder, resize_frames
@@ -419,6 +420,18 @@ def test_an_encoder_keeps_the_sizes_that_its_model_was_built_with(checkpoint):
     for clips in (noise(16, 64, 64)[None], noise(64)[None]):
         with pytest.raises(ValueError, match=r"clips must be uint8 \(B, T, 3, 32, 32\), .* up to 48, got"):
             encoder.embed(clips)
+    with pytest.raises(ValueError, match=r"clip_frames=64: .* was made for at most 48"):
+        encode_video(encoder, noise(64), clip_frames=64)
+    assert random_encoder(encoder, seed=0).image_size == 32
+
+
+def test_new_balls_are_drawn_in_their_own_arena(tiny):
+    latents = simulate_latents(tiny, 1, seed=7, n_frames=20, size=128.0)
+    states = simulate_collisions(20, rng=np.random.default_rng([7, 0]), size=128.0)
+    frames = torch.from_numpy(render_frames(states, size=128)).permute(0, 3, 1, 2)
+    assert torch.equal(latents[0], encode_video(tiny, frames))
+    with pytest.raises(ValueError, match=r"size must be a whole number of pixels, got 128\.5"):
+        simulate_latents(tiny, 1, seed=7, n_frames=20, size=128.5)
 
 
 @pytest.mark.parametrize("n_frames", [2, 8, 16])

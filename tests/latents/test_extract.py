@@ -168,7 +168,7 @@ def test_latents_from_elsewhere_are_not_overwritten(folder, capsys):
     foreign = folder / "out" / "a.safetensors"
     save_file({"latents": torch.zeros(3, 192)}, foreign)
     assert extract(folder) == 1
-    assert "a.safetensors was not made by this command" in capsys.readouterr().err
+    assert "a.safetensors holds no latents of this module" in capsys.readouterr().err
     assert load_file(foreign)["latents"].shape == (3, 192)
 
 

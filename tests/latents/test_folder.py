@@ -2,6 +2,8 @@
 
 import os
 import warnings
+from contextlib import nullcontext
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from safetensors.torch import save_file
 
 import hjepa_utils.latents.clips as clips_module
 import hjepa_utils.latents.files as files_module
+import hjepa_utils.latents.folder as folder_module
 from hjepa_utils import Encoder, encode_folder, encode_videos, load_encoder, load_latents, write_video
 from hjepa_utils.latents.files import read_manifest, save_latents
 
@@ -63,18 +66,85 @@ def test_shares_are_disjoint_and_complete(encoder, videos, tmp_path):
     assert {**first, **second} == {"a.mp4": "encoded", "b.mp4": "encoded"} and len(first) == len(second) == 1
 
 
-@pytest.mark.parametrize("content", [b"my own data", b"\0" * 200, b"x", "folder", "link", "nowhere"])
+@pytest.mark.parametrize("share", [(2, 2), (-1, 2), (0, 0)])
+def test_a_share_that_is_none_is_refused(encoder, videos, tmp_path, share):
+    with pytest.raises(ValueError, match=r"share=\(k, n\) is the k-th of n, from 0 to n - 1: got"):
+        encode_folder(encoder, videos, tmp_path / "out", share=share)
+    assert not (tmp_path / "out").exists()
+
+
+def test_numpys_numbers_are_saved_as_plain_ones(encoder, videos, tmp_path):
+    options = {"clip_frames": np.int64(16), "stride_seconds": np.float64(0.2), "batch_size": np.int32(4)}
+    done, failed = encode_folder(encoder, videos, tmp_path / "out", **options)
+    assert set(done.values()) == {"encoded"} and failed == {}
+    plain = {name: number.item() for name, number in options.items()}
+    assert set(encode_folder(encoder, videos, tmp_path / "out", **plain)[0].values()) == {"kept"}
+    save_latents(tmp_path / "v.safetensors", torch.zeros(1, 4), {"fps": np.float64(30)})
+    assert read_manifest(tmp_path / "v.safetensors")["fps"] == 30
+
+
+def test_what_cannot_be_saved_is_refused_before_anything_is_encoded(encoder, videos, tmp_path, monkeypatch):
+    monkeypatch.setattr(Encoder, "embed", None)  # not asked
+    with pytest.raises(TypeError, match=r"Fraction\(1, 5\) .*cannot be saved as JSON"):
+        encode_folder(encoder, videos, tmp_path / "out", stride_seconds=Fraction(1, 5))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pipe_named_like_a_video_or_latents_is_told_and_the_others_go_on(encoder, videos, tmp_path):
+    os.mkfifo(tmp_path / "videos" / "pipe.mp4")
+    given = [*videos, tmp_path / "videos" / "pipe.mp4"]
+    for fate in ("encoded", "kept"):
+        done, failed = encode_folder(encoder, given, tmp_path / "out")
+        assert done == {"a.mp4": fate, "b.mp4": fate} and "no video at" in failed["pipe.mp4"]
+    os.mkfifo(tmp_path / "out" / "pipe.safetensors")
+    with pytest.raises(ValueError, match=r"pipe\.safetensors is no file with latents: move it"):
+        load_latents(tmp_path / "out")
+
+
+@pytest.mark.parametrize("options", [{}, {"stride_seconds": 0.2}])
+def test_a_film_is_gone_through_once_for_its_rate_and_not_at_all_if_kept(
+    encoder, videos, tmp_path, monkeypatch, options
+):
+    asked, frame_rate = [], folder_module.frame_rate
+    monkeypatch.setattr(folder_module, "frame_rate", lambda video: asked.append(video) or frame_rate(video))
+    monkeypatch.setattr(clips_module, "frame_rate", None)  # not asked
+    encode_folder(encoder, videos, tmp_path / "out", **options)
+    assert sorted(asked) == videos
+    encode_folder(encoder, videos, tmp_path / "out", **options)
+    assert len(asked) == 2
+    write_video(videos[0], np.zeros((20, 64, 64, 3), np.uint8), fps=15)
+    with (
+        pytest.warns(UserWarning, match=r"a\.mp4 has 15 frames/s, b\.mp4 30")
+        if not options
+        else nullcontext()
+    ):
+        encode_folder(encoder, videos, tmp_path / "out", **options)
+    assert asked[2:] == videos[:1]
+    assert read_manifest(tmp_path / "out" / "a.safetensors")["fps"] == 15
+
+
+def test_seconds_that_suit_no_rate_are_told_with_what_helps(encoder, videos, tmp_path):
+    write_video(videos[0], np.zeros((20, 64, 64, 3), np.uint8), fps=25)
+    with pytest.warns(UserWarning, match="s apart: take a multiple of their frames' intervals$"):
+        encode_folder(encoder, videos, tmp_path / "out", stride_seconds=0.1)
+
+
+@pytest.mark.parametrize("content", [b"my own data", b"\0" * 200, b"x", "folder", "pipe", "link", "nowhere"])
 def test_what_is_not_ours_is_refused_and_stays(encoder, videos, tmp_path, content):
     path, own = tmp_path / "out" / "a.safetensors", tmp_path / "own.txt"
     path.parent.mkdir()
     own.write_bytes(b"precious")
     if content == "folder":
         path.mkdir()
+    elif content == "pipe":
+        os.mkfifo(path)
     elif isinstance(content, str):
         path.symlink_to(own if content == "link" else tmp_path / "nowhere")
     else:
         path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"a\.safetensors was not made by this command: name another folder"):
+    with pytest.raises(
+        ValueError, match=r"a\.safetensors holds no latents of this module: name another folder"
+    ):
         encode_folder(encoder, videos, tmp_path / "out")
     assert own.read_bytes() == b"precious" and os.listdir(tmp_path / "out") == ["a.safetensors"]
     if isinstance(content, bytes):
@@ -87,7 +157,7 @@ def test_another_tools_safetensors_are_refused_and_stay(encoder, videos, tmp_pat
     path.parent.mkdir()
     save_file({"latents": torch.zeros(3, 192)}, path, metadata=manifest and {"manifest": manifest})
     before = path.read_bytes()
-    with pytest.raises(ValueError, match="was not made by this command"):
+    with pytest.raises(ValueError, match="holds no latents of this module"):
         encode_folder(encoder, videos, tmp_path / "out")
     assert path.read_bytes() == before
 
@@ -163,7 +233,7 @@ def test_what_appears_in_the_way_while_videos_are_read_stays_too(encoder, videos
     assert done == {} and failed == {"a.mp4": "no memory", "b.mp4": "no memory"}
     assert (tmp_path / "out" / "a.safetensors").read_text() == "precious"
     assert (tmp_path / "out" / "b.safetensors").read_bytes() == whole
-    with pytest.raises(ValueError, match="was not made by this command"):
+    with pytest.raises(ValueError, match="holds no latents of this module"):
         save_latents(tmp_path / "out" / "a.safetensors", torch.zeros(1, 192), {})
     assert (tmp_path / "out" / "a.safetensors").read_text() == "precious"
 

@@ -53,6 +53,13 @@ def test_frames_of_another_kind_are_refused(frames):
         encode_images(model, frames)
 
 
+def test_sides_that_are_cut_off_are_told_of_once_a_video():
+    model, _ = load_image_encoder(pretrained=False, seed=0, **SMALL)
+    with pytest.warns(UserWarning, match="is 40×32: its centre square is used") as told:
+        encode_images(model, torch.zeros(24, 3, 32, 40, dtype=torch.uint8), batch_size=7)
+    assert len(told) == 1
+
+
 def test_features_can_go_into_training():
     model, _ = load_image_encoder(pretrained=False, seed=0, **SMALL)
     z = encode_images(model, torch.zeros(20, 3, 32, 32, dtype=torch.uint8))

@@ -175,15 +175,23 @@ def test_a_checkpoint_is_safetensors_alone(videos, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", ["the videos", "lr 0.001, now 0.002", "seed 0, now 1; the initial weights"]
+    "change",
+    [
+        "the videos",
+        "lr 0.001, now 0.002",
+        "seed 0, now 1; the initial weights",
+        "the code of the training",
+    ],
 )
-def test_a_pretraining_from_something_else_begins_anew(videos, tmp_path, capsys, change):
+def test_a_pretraining_from_something_else_begins_anew(videos, tmp_path, capsys, monkeypatch, change):
     file = tmp_path / "pretraining.safetensors"
     pretrain(videos, TINY, until=1, checkpoint=file, device="cpu")
     (kept,) = tmp_path.iterdir()
     settings, other = TINY, videos.clone()
     if change == "the videos":
         other[-1, -1, -1, -1, -1] ^= 1
+    elif change == "the code of the training":
+        monkeypatch.setattr("hjepa_utils.latents.pretraining.motion_loss", prediction_loss)
     else:
         settings = replace(TINY, **({"lr": 0.002} if "lr" in change else {"seed": 1}))
     _, history = pretrain(other, settings, until=1, checkpoint=file, device="cpu")

@@ -23,7 +23,7 @@ from hjepa_utils import (
     stream_video,
     write_video,
 )
-from hjepa_utils.latents.containers import bytes_missing
+from hjepa_utils.latents.containers import _h264_fields, bytes_missing
 from hjepa_utils.latents.video import frame_times, video_facts
 
 needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="the ffmpeg command is not installed")
@@ -382,17 +382,60 @@ def test_frames_that_depend_on_later_ones_come_in_order_of_display(tmp_path, nam
     assert (facts.fps, facts.n_frames) == (pytest.approx(30), 120)
 
 
+def trimmed(path):
+    whole = ffmpeg(path.with_name("whole.mp4"), moving(), *H264, "-g", "60", "-bf", "2")
+    return run_ffmpeg(path, "-ss", "1.5", "-i", str(whole), "-t", "2", "-c", "copy")
+
+
+@needs_ffmpeg
+@pytest.mark.filterwarnings("ignore:.*intervals between frames")
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("trim.mp4", None),
+        ("plain.mp4", [*H264, "-bf", "3"]),
+        ("b.avi", [*H264, "-bf", "3"]),
+        ("b.mpg", [*H264, "-bf", "3", "-f", "mpeg"]),
+        ("dvd.mpg", ["-c:v", "mpeg2video", "-bf", "2"]),
+        ("b.ts", [*H264, "-bf", "3"]),
+        ("live.webm", ["-c:v", "libvpx", "-f", "webm", "-live", "1"]),
+    ],
+)
+def test_frames_read_in_ranges_are_those_read_one_by_one(tmp_path, monkeypatch, name, options):
+    path = ffmpeg(tmp_path / name, moving(), *options) if options else trimmed(tmp_path / name)
+    singly, get = [], VideoDecoder.get_frame_at
+    monkeypatch.setattr(VideoDecoder, "get_frame_at", lambda self, k: singly.append(k) or get(self, k))
+    frames, times, in_pieces = read_video(path), frame_times(path), torch.cat(list(stream_video(path, 7)))
+    if name != "live.webm":  # has no duration, see `_anew`
+        assert len(singly) <= 3  # the one after the last, of each reading
+    n_asked = len(singly)
+
+    def refuse(self, start, stop):
+        raise RuntimeError("no ranges")
+
+    monkeypatch.setattr(VideoDecoder, "get_frames_in_range", refuse)
+    assert torch.equal(frames, read_video(path)) and torch.equal(in_pieces, frames)
+    assert torch.equal(times, frame_times(path))
+    assert len(singly) - n_asked >= 2 * len(frames)
+
+
 @needs_ffmpeg
 @pytest.mark.parametrize("name", ["clip.avi", "clip.mpg", "clip.ts"])
 def test_what_torchcodec_cannot_give_is_never_left_out_in_silence(tmp_path, name, monkeypatch):
     """As a release would do that loses the last five frames."""
     path = ffmpeg(tmp_path / name, moving(), *H264)
-    get = VideoDecoder.get_frame_at
-    monkeypatch.setattr(VideoDecoder, "get_frame_at", lambda self, k: get(self, k) if k < 115 else fail())
+    get, get_range = VideoDecoder.get_frame_at, VideoDecoder.get_frames_in_range
 
     def fail():
         raise RuntimeError("Requested next frame while there are no more frames left to decode.")
 
+    def up_to(self, start, stop):
+        return get_range(self, start, stop) if stop <= 115 else fail()
+
+    monkeypatch.setattr(VideoDecoder, "get_frame_at", lambda self, k: get(self, k) if k < 115 else fail())
+    monkeypatch.setattr(VideoDecoder, "get_frames_in_range", up_to)
+    with pytest.warns(UserWarning, match="only 115 of 120"):
+        assert len(torch.cat(list(stream_video(path, 50)))) == 115
     with pytest.warns(UserWarning, match=f"{name}: only 115 of 120 frames can be decoded"):
         assert len(read_video(path)) == 115
 
@@ -482,6 +525,15 @@ def test_fields_are_named_once(tmp_path, name, options):
     with pytest.warns(UserWarning, match=f"{name} is stored in fields .*yadif") as told:
         assert len(read_video(path)) == 120
     assert len(told) == 1 and video_facts(path).interlaced
+
+
+def test_a_parameter_set_that_was_cut_off_says_nothing_of_fields():
+    """Written by hand after 7.3.2.1.1: profile 66, level 30, then 1 1 011 1 0 1 1 and the flag."""
+    in_fields, in_frames = b"\x42\0\x1e\xdd\x80", b"\x42\0\x1e\xdd\xc0"
+    assert _h264_fields(in_fields) is True and _h264_fields(in_frames) is False
+    for n_bytes in range(5):
+        assert _h264_fields(in_fields[:n_bytes]) is False
+    assert _h264_fields(b"\x42\0\x1e\x80") is False
 
 
 @needs_ffmpeg

@@ -194,7 +194,9 @@ def test_nan_and_infinity_name_the_video_and_the_clip(tmp_path, value):
 
 
 def test_an_empty_folder_names_the_notebook_to_run(tmp_path):
-    with pytest.raises(FileNotFoundError, match="run notebook 02_extract_vjepa_latents first"):
+    with pytest.raises(
+        FileNotFoundError, match=r"encode videos first \(notebook 02, or python -m hjepa_utils extract\)"
+    ):
         load_latents(tmp_path)
 
 

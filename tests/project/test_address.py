@@ -154,6 +154,18 @@ def test_one_command_does_it_and_needs_nothing_installed(fork):
     assert refused.stderr == "error: 'nobody' is no address: give OWNER/NAME, as in github.com/OWNER/NAME\n"
 
 
+def test_the_python_that_was_chosen_does_it(fork):
+    root, _ = fork
+    chosen = root / "chosen python"
+    chosen.write_text('#!/bin/sh\necho "$(basename "$1")" "$2"\n')
+    chosen.chmod(0o755)
+    command, environment = ["bash", root / "colab_setup.sh", "address", "a/b"], {"HJEPA_PYTHON": str(chosen)}
+    done = subprocess.run(
+        command, env={"PATH": "/usr/bin:/bin"} | environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "address.py a/b\n")
+
+
 def test_pages_name_no_address_or_the_one_that_was_set():
     """Of a repository that nobody owns nothing may be fetched; also not by what the README says."""
     (found,) = {SET_IN_CELL.search(source(ROOT, name, 1))[0] for name in NAMES}

@@ -12,13 +12,13 @@ import pytest
 from hjepa_utils.__main__ import main
 from hjepa_utils.latents.names import PAPER_ENCODER
 from hjepa_utils.project.arguments import (
-    MAX_SEED,
     Parameter,
     check_encoder,
     declared_parameters,
     find_notebooks,
     plan_run,
 )
+from hjepa_utils.runs.checks import MAX_SEED
 
 ENCODER_USE = "use auto, embedded, a hub id (owner/name or owner/name@revision), or a folder"
 

@@ -87,7 +87,13 @@ def test_parameters_reach_only_the_notebooks_that_declare_them(project):
     arguments = ["--scale", "paper", "--encoder", str(encoder), "-p", "SEED", "7", "-p", "RATE", "2"]
     assert main(["run", *arguments]) == 0
     assert saved(project, "paper")["02_second"] == ["paper", str(encoder), 7, "0"]  # the hub may be needed
-    executed = project / "artifacts" / "paper" / "executed"
+    folder = project / "artifacts" / "paper, seed 7"  # as the notebooks' own results
+    assert set(json.loads((folder / "costs.json").read_text())) == {"01_first", "02_second", "all"}
+    assert not {path.name for path in (project / "artifacts" / "paper").iterdir()} & {
+        "executed",
+        "costs.json",
+    }
+    executed = folder / "executed"
     assert "RATE" not in "".join(sources(executed / "01_first.ipynb"))
     assert "RATE = 2" in "".join(sources(executed / "02_second.ipynb"))
 

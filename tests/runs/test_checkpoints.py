@@ -123,12 +123,28 @@ def test_another_fingerprint_begins_anew_beside_and_says_so_in_one_line(tmp_path
     assert capsys.readouterr().out == ""
 
 
-def test_a_state_without_a_fingerprint_is_not_taken(tmp_path, capsys):
-    file = tmp_path / "training.safetensors"
-    file.write_bytes(b"of an earlier version")
-    assert same(adversaries(file), adversaries(None))
-    assert "does not say what it was made from and is kept in training.safetensors" in capsys.readouterr().out
-    assert file.read_bytes() == b"of an earlier version"
+def test_a_damaged_state_of_another_training_is_kept(tmp_path, capsys):
+    other = tmp_path / "training-00000000.state.safetensors"
+    other.write_bytes(b"no state")
+    assert same(adversaries(tmp_path / "training.safetensors"), adversaries(None))
+    assert f"does not say what it was made from and is kept in {other.name}" in capsys.readouterr().out
+    assert other.read_bytes() == b"no state"
+
+
+def test_what_suits_the_device_is_not_restored(tmp_path):
+    """A training that began on a CPU goes on fused and capturable on a GPU, with the rate that it had."""
+    for on_gpu, lr in ((False, 0.5), (True, 0.1)):
+        model = nn.Linear(3, 2)
+        device = {"fused": on_gpu, "capturable": on_gpu}
+        optimiser, history = torch.optim.AdamW(model.parameters(), lr=lr, **device), []
+        parts = {"modules": {"model": model}, "optimisers": {"AdamW": optimiser}}
+        for _ in resumable(tmp_path / "training", 1, fingerprint={}, history=history, **parts):
+            model(torch.ones(3)).sum().backward()
+            optimiser.step()
+            history.append(lr)
+    (group,) = optimiser.param_groups
+    assert history == [0.5] and group["lr"] == 0.5
+    assert group["fused"] is True and group["capturable"] is True
 
 
 @pytest.mark.parametrize("left", [0, 7, 100, -1])

@@ -1,0 +1,94 @@
+"""What a video file says of itself, and warnings of what is not as it seems."""
+
+import warnings
+from typing import NamedTuple
+
+from .containers import bytes_missing, is_interlaced
+
+HDR = {"smpte2084": "PQ", "arib-std-b67": "HLG"}
+
+
+class VideoFacts(NamedTuple):
+    """What a file and its index say of a video, nothing decoded."""
+
+    fps: float  # frames per second, on average
+    n_frames: int  # in the index; a stream stored in single fields counts both
+    seconds: float
+    width: int  # as stored, after the rotation
+    height: int
+    pixel_aspect: float  # width of a pixel over its height, after the rotation
+    rotation: int  # degrees counter-clockwise, already applied to what is read
+    transfer: str  # of light to numbers: "bt709", "smpte2084" (PQ), "arib-std-b67" (HLG), "unknown"
+    interlaced: bool  # stored in fields, see `is_interlaced`
+
+
+def facts_of(path, metadata):
+    """`VideoFacts` from the metadata of an indexed file."""
+    n_frames, header = metadata.num_frames_from_content, metadata.average_fps_from_header
+    begin, end = metadata.begin_stream_seconds_from_content, metadata.end_stream_seconds_from_content
+    fps = n_frames / (end - begin) if end > begin else 0.0
+    # The last frame's own length is often unknown: then the file seems shorter by one frame.
+    if header and (
+        not 0.02 < abs(fps / header - 1) < 0.99 or abs((end - begin) * header - n_frames + 1) < 0.01
+    ):
+        fps = float(header)
+    turned = round(metadata.rotation or 0)
+    aspect = float(metadata.pixel_aspect_ratio or 1)  # 0 stands for unknown
+    return VideoFacts(
+        fps=fps,
+        n_frames=n_frames,
+        seconds=n_frames / fps if fps else 0.0,
+        width=metadata.width,
+        height=metadata.height,
+        pixel_aspect=1 / aspect if turned % 180 else aspect,
+        rotation=turned,
+        transfer=metadata.color_transfer_characteristic or "unknown",
+        interlaced=is_interlaced(path),
+    )
+
+
+def warn_of_facts(path, facts):
+    """Warn of what is not as it seems; returns the shape of a pixel to be made square."""
+    if missing := bytes_missing(path):
+        _warn(f"{path} may be truncated: {missing:,} bytes are missing at its end; write or copy it again")
+    if facts.interlaced:
+        _warn(
+            f"{path} is stored in fields (interlaced): moving edges are combed; "
+            f"mend it: {remake(path, '-vf yadif ')}"
+        )
+    if facts.transfer in HDR:
+        _warn(
+            f"{path} is HDR ({HDR[facts.transfer]}): its brightness is read as it is stored, "
+            "without the tone mapping of a player"
+        )
+    if not 1 / 8 <= facts.pixel_aspect <= 8:
+        _warn(f"{path} says its pixels are {facts.pixel_aspect:g} times as wide as high: read as square")
+        return 1
+    return facts.pixel_aspect
+
+
+def warn_of_times(path, times, metadata, interlaced):
+    """Warn of frames that did not come, and of intervals that are not even."""
+    n_indexed, intervals = metadata.num_frames_from_content, times.diff()
+    intervals = intervals[intervals.isfinite()]
+    usual = intervals.median().item() if len(intervals) else 0.0
+    if len(times) < n_indexed:
+        # Two fields in packets of their own make one frame: then none is lost if no time is.
+        before = times[0].item() - metadata.begin_stream_seconds_from_content
+        after = metadata.end_stream_seconds_from_content - times[-1].item() - usual
+        if not (interlaced and max(before, after) < usual / 2):
+            _warn(f"{path}: only {len(times)} of {n_indexed} frames can be decoded")
+    if len(intervals) and not usual / 1.5 < intervals.min() <= intervals.max() < 1.5 * usual:
+        _warn(
+            f"{path}: the intervals between frames vary from {intervals.min():.3f} to "
+            f"{intervals.max():.3f} s and count as equal; make them so: {remake(path, '-vf fps=30 ')}"
+        )
+
+
+def _warn(message):
+    warnings.warn(message, stacklevel=4)
+
+
+def remake(path, filters=""):
+    """The command that decodes and encodes a film anew, as a player would see it."""
+    return f"ffmpeg -i {path.name} {filters}{path.stem}_new.mp4"
