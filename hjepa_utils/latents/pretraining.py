@@ -15,7 +15,6 @@ are, and z must hold where they are and how they move. No position or velocity e
 """
 
 from dataclasses import asdict, dataclass
-from operator import index
 
 import numpy as np
 import torch
@@ -186,19 +185,18 @@ def learning_rate(step, settings):
     return settings.lr * min(1.0, rise, fall)
 
 
-def pretrain(videos, settings=None, *, until=None, checkpoint=None, checkpoint_every=200, device=None):
-    """Train on `videos` up to step `until` (all of them by default); returns encoder and history.
+def pretrain(videos, settings=None, *, watch=None, checkpoint=None, checkpoint_every=200, device=None):
+    """Train on uint8 `videos` (n, T, 3, 64, 64), T ≥ 28; returns encoder and history.
 
-    The history is a list with a dict per step: prediction, motion, lr. `checkpoint` is a file: the
-    state is saved beside it every `checkpoint_every` steps and at the end, and a later call with the
-    same arguments and code goes on from it and ends with the same bits, because each step draws its
-    batch from a seed of its own; any other begins anew and says so. Raises `ValueError` for videos that
-    are no uint8 (n, T, 3, 64, 64) with T ≥ 28, for `until` outside 0 … n_steps, and if a loss is NaN or
-    infinite; the last state saved is kept.
+    The history is a list with a dict per step: prediction, motion, lr. `watch(step, encoder)` is called
+    before the first step, as step 0, and after each one. `checkpoint` is a file: the state is saved beside
+    it every `checkpoint_every` steps and at the end, and a later call with the same arguments and code
+    goes on from it, watches only what is still to do and ends with the same bits, because each step draws
+    its batch from a seed of its own; any other begins anew and says so. Raises `ValueError` for other
+    videos, and if a loss is NaN or infinite; the last state saved is kept.
     """
     settings = settings or PretrainSettings()
-    until = settings.n_steps if until is None else index(until)
-    _check(videos, settings, until)
+    _check(videos)
     device = pick_device(device)
     with seeded(settings.seed):
         model = Pretraining(settings).to(device)
@@ -215,17 +213,26 @@ def pretrain(videos, settings=None, *, until=None, checkpoint=None, checkpoint_e
             "the code of the training": hash_code(pretrain),
         }
     for step in resumable(
-        checkpoint, until, fingerprint=made_from, history=history,
+        checkpoint, settings.n_steps, fingerprint=made_from, history=history,
         modules={"model": model}, optimisers={"AdamW": optimiser}, every=checkpoint_every,
         label="pretraining", shown=("prediction", "motion"),
     ):  # fmt: skip
+        if watch and step == 0:
+            _watch(watch, 0, model)
         rng = np.random.default_rng([CLIP_STREAM, settings.seed, step])
         clips = draw_clips(videos, settings.batch_size, rng).to(device)
         history.append(_train_step(model, optimiser, clips, step, settings))
+        if watch:  # before the state is saved, so that none is saved that was not watched
+            _watch(watch, step + 1, model)
     return model.encoder.eval(), history
 
 
-def _check(videos, settings, until):
+def _watch(watch, step, model):
+    watch(step, model.encoder.eval())
+    model.train()
+
+
+def _check(videos):
     """One sentence for what would fail later, or pass unseen."""
     size, span = ARCHITECTURE["crop_size"], max(TARGET_FRAMES) + 1
     if not isinstance(videos, torch.Tensor):
@@ -234,8 +241,6 @@ def _check(videos, settings, until):
     if not right or videos.shape[2:] != (3, size, size) or videos.dtype != torch.uint8:
         wanted = f"uint8 (n, T, 3, {size}, {size}) with T ≥ {span}"
         raise ValueError(f"the videos must be {wanted}, got {videos.dtype} {tuple(videos.shape)}")
-    if not 0 <= until <= settings.n_steps:
-        raise ValueError(f"until must lie between 0 and n_steps = {settings.n_steps}, got {until}")
 
 
 def _train_step(model, optimiser, clips, step, settings):

@@ -155,19 +155,44 @@ def test_embedding_equals_that_of_the_frozen_encoder(videos):
     torch.testing.assert_close(embed(encoder.model, clips), encoder.embed(clips), atol=0.03, rtol=0.05)
 
 
-def test_resuming_gives_the_same_bits_as_an_uninterrupted_run(videos, tmp_path):
+def broken_off(videos, file, settings=TINY, *, in_step):
+    """A pretraining that ends in the middle of a step; the state before it is kept."""
+
+    def watch(step, encoder):
+        if step == in_step:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(videos, settings, watch=watch, checkpoint=file, checkpoint_every=1, device="cpu")
+
+
+def test_resuming_gives_the_same_bits_as_an_uninterrupted_run_and_watches_every_step_once(videos, tmp_path):
     whole, history = pretrain(videos, TINY, device="cpu")
-    file = tmp_path / "pretraining.safetensors"
-    pretrain(videos, TINY, until=3, checkpoint=file, device="cpu")
-    resumed, resumed_history = pretrain(videos, TINY, checkpoint=file, device="cpu")
-    assert resumed_history == history and len(history) == TINY.n_steps
-    for name, tensor in whole.state_dict().items():
-        assert torch.equal(tensor, resumed.state_dict()[name]), name
+    broken_off(videos, tmp_path / "pretraining.safetensors", in_step=4)
+    watched = []
+
+    def watch(step, encoder):
+        assert not encoder.training
+        watched.append(step)
+
+    for expected in ([4, 5, 6], []):  # the second call finds all done
+        watched.clear()
+        file = tmp_path / "pretraining.safetensors"
+        resumed, resumed_history = pretrain(videos, TINY, watch=watch, checkpoint=file, device="cpu")
+        assert watched == expected
+        assert resumed_history == history and len(history) == TINY.n_steps
+        for name, tensor in whole.state_dict().items():
+            assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_untrained_weights_are_watched_as_step_zero(videos):
+    steps = []
+    pretrain(videos, replace(TINY, n_steps=2), watch=lambda step, _: steps.append(step), device="cpu")
+    assert steps == [0, 1, 2]
 
 
 def test_a_checkpoint_is_safetensors_alone(videos, tmp_path):
-    file = tmp_path / "pretraining.safetensors"
-    pretrain(videos, TINY, until=2, checkpoint=file, device="cpu")
+    broken_off(videos, tmp_path / "pretraining.safetensors", in_step=3)
     (state,) = tmp_path.iterdir()
     with safe_open(state, "pt") as opened:
         words = json.loads(opened.metadata()["training"])
@@ -185,7 +210,7 @@ def test_a_checkpoint_is_safetensors_alone(videos, tmp_path):
 )
 def test_a_pretraining_from_something_else_begins_anew(videos, tmp_path, capsys, monkeypatch, change):
     file = tmp_path / "pretraining.safetensors"
-    pretrain(videos, TINY, until=1, checkpoint=file, device="cpu")
+    broken_off(videos, file, in_step=2)
     (kept,) = tmp_path.iterdir()
     settings, other = TINY, videos.clone()
     if change == "the videos":
@@ -194,8 +219,7 @@ def test_a_pretraining_from_something_else_begins_anew(videos, tmp_path, capsys,
         monkeypatch.setattr("hjepa_utils.latents.pretraining.motion_loss", prediction_loss)
     else:
         settings = replace(TINY, **({"lr": 0.002} if "lr" in change else {"seed": 1}))
-    _, history = pretrain(other, settings, until=1, checkpoint=file, device="cpu")
-    assert history == pretrain(other, settings, until=1, device="cpu")[1]
+    broken_off(other, file, settings, in_step=2)
     assert f"made with other settings ({change}) and is kept in {kept.name}" in capsys.readouterr().out
     assert kept.exists() and len(list(tmp_path.iterdir())) == 2
 
@@ -216,13 +240,7 @@ def test_a_pretraining_from_something_else_begins_anew(videos, tmp_path, capsys,
 )
 def test_videos_that_cannot_be_trained_on_are_refused(videos, change, error, words):
     with pytest.raises(error, match=words):
-        pretrain(change(videos), TINY, until=1, device="cpu")
-
-
-@pytest.mark.parametrize("until", [-1, 7])
-def test_until_beyond_the_schedule_is_refused(videos, until):
-    with pytest.raises(ValueError, match=f"until must lie between 0 and n_steps = 6, got {until}"):
-        pretrain(videos, TINY, until=until, device="cpu")
+        pretrain(change(videos), TINY, device="cpu")
 
 
 def test_targets_do_not_collapse_and_every_part_learns(videos):
