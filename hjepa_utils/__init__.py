@@ -38,7 +38,7 @@ from .dynamics.symplecticity import (
     step_properties,
     symplectic_defect,
 )
-from .experiment.comparison import Comparison, Experiment, arms_table, compare_arms
+from .experiment.comparison import Comparison, Experiment, arms_table, compare_arms, train_arms
 from .experiment.ensemble import stack
 from .experiment.evaluation import (
     arm_distances,
@@ -64,7 +64,8 @@ from .experiment.intervals import (
 )
 from .experiment.ledger import effect, verdict
 from .experiment.probing import StateProbe, frame_pca, probe_scores, ridge_probe
-from .experiment.training import fit, fit_arm, fit_seeds, rollout_loss
+from .experiment.side_by_side import Training, fit_side_by_side
+from .experiment.training import fit, fit_seeds, rollout_loss
 from .latents.files import load_latents
 from .latents.names import PAPER_ENCODER
 from .latents.video import find_videos, preview_video, read_video, stream_video, write_video
@@ -149,6 +150,7 @@ __all__ = [
     "Step",
     "SubstepDynamics",
     "Summary",
+    "Training",
     "TrainingMean",
     "advance_balls",
     "arm_distances",
@@ -177,8 +179,8 @@ __all__ = [
     "file_hash",
     "find_videos",
     "fit",
-    "fit_arm",
     "fit_seeds",
+    "fit_side_by_side",
     "floors",
     "forward_back_error",
     "fourier_features",
@@ -226,6 +228,7 @@ __all__ = [
     "symplectic_defect",
     "tao_step",
     "to_digits",
+    "train_arms",
     "training_error",
     "verdict",
     "write_atomically",

@@ -1,6 +1,14 @@
-"""Gives nbval a tolerance for floats."""
+"""Keeps trainings in the tests' own process; gives nbval a tolerance for floats."""
 
+import pytest
 from helpers import TolerantText
+
+
+@pytest.fixture(autouse=True)
+def in_one_process(request, monkeypatch):
+    """Starting processes takes longer than tiny trainings."""
+    if "chain" not in request.keywords:
+        monkeypatch.setenv("HJEPA_JOBS", "1")
 
 
 def pytest_configure(config):

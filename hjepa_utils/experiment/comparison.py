@@ -8,7 +8,7 @@ import pandas as pd
 from ..runs.hardware import seeded
 from .evaluation import arm_errors
 from .intervals import Summary, arm_summary
-from .training import fit_arm
+from .side_by_side import Training, fit_side_by_side
 
 
 @dataclass(frozen=True)
@@ -22,27 +22,37 @@ class Experiment:
     def train(self, builders, windows, name, *, seeds=None, **options):
         """Train `build()` of {arm: build} for every seed: {arm: [model, …]}, in the order of the seeds.
 
-        Initial weights are drawn from the seed. The states are kept under `folder/name/arm`, so that
-        an interrupted call goes on; `options` override `training`. The first window of every test
-        video is watched.
+        Side by side, as `fit_side_by_side` does it. The states are kept under `folder/name/arm`, so that
+        an interrupted call goes on; `options` override `training`.
         """
-        trained, seeds = {}, self.seeds if seeds is None else seeds
-        watched = windows.first_of_videos().test
+        planned = self.trainings(builders, windows, name, seeds=seeds, **options)
+        return train_arms(planned)
+
+    def trainings(self, builders, windows, name, *, seeds=None, **options):
+        """What `train` would do: {arm: [Training, …]}, for `train_arms` to do together with others.
+
+        Initial weights are drawn from the seed. The first window of every test video is watched.
+        """
+        watched, settings, planned = windows.first_of_videos().test, self.training | options, {}
         for arm, build in builders.items():
-            models = []
-            for seed in seeds:
+            planned[arm] = []
+            for seed in self.seeds if seeds is None else seeds:
                 with seeded(seed):
-                    models.append(build().to(windows.train.device))
-            settings = {"seeds": seeds, "checkpoint": self.folder / name / arm, "label": f"{name}: {arm}"}
-            if models:
-                fit_arm(models, windows.train, watched, **self.training | options | settings)
-            trained[arm] = models
-        return trained
+                    model = build().to(windows.train.device)
+                where = self.folder / name / arm, f"{name}: {arm}"
+                planned[arm].append(Training(model, (windows.train, watched), seed, *where, settings))
+        return planned
 
     def compare(self, models, windows, reference="HNN"):
         """`compare_arms` of the errors over test windows, {arm: models}, with intervals over videos."""
         errors = {arm: arm_errors(of_arm, windows.test) for arm, of_arm in models.items()}
         return compare_arms(errors, reference, windows.test_videos.numpy(), seed=self.seeds[0])
+
+
+def train_arms(planned):
+    """`fit_side_by_side` over all of {arm: [Training, …]}: {arm: [model, …]}."""
+    fit_side_by_side([training for arm in planned.values() for training in arm])
+    return {arm: [training.model for training in of_arm] for arm, of_arm in planned.items()}
 
 
 @dataclass(frozen=True)

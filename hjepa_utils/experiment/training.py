@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from ..runs.checkpoints import resumable
+from ..runs.checkpoints import is_finished, resumable
 from ..runs.fingerprint import hash_code, hash_tensors
-from .ensemble import can_stack, clip_each, stack
+from .ensemble import clip_each, stack
 from .evaluation import rollout_errors
 from .fit_settings import FitSettings, check_windows, watching
 from .updates import Updates
@@ -67,15 +67,42 @@ def fit(dynamics, train_windows, test_windows, *, seed, checkpoint=None, label="
     that cannot be trained with, and `ValueError` for a loss that is not finite, in its epoch; the state
     before it is kept. Warns of a prediction loss that ends ten times above that of epoch 1.
     """
-    settings, seed = FitSettings(**settings), index(seed)
-    check_windows(dynamics, train_windows, test_windows)
+    return finish(prepare(dynamics, train_windows, test_windows, seed, checkpoint, label, **settings))
+
+
+class Prepared(NamedTuple):
+    """A training that has been checked and told from every other: what `finish` needs, here or elsewhere."""
+
+    dynamics: torch.nn.Module
+    windows: tuple[torch.Tensor, torch.Tensor]
+    seed: int
+    settings: FitSettings
+    weights: list[float]  # λ of every epoch
+    file: Path | None
+    made_from: dict
+    label: str
+
+    def is_finished(self):
+        """Whether its last state is kept, so that `finish` only reads it."""
+        return is_finished(self.file, self.settings.n_epochs, self.made_from)
+
+
+def prepare(dynamics, train_windows, test_windows, seed, checkpoint, label, **settings):
+    """Raises what `fit` does before its first epoch."""
+    settings, seed, windows = FitSettings(**settings), index(seed), (train_windows, test_windows)
+    check_windows(dynamics, *windows)
     weights = settings.energy_weights()
+    keep = _kept(checkpoint, fit, [dynamics], *windows, [seed], settings, weights)
+    return Prepared(dynamics, windows, seed, settings, weights, *keep, label)
+
+
+def finish(prepared):
+    """Train in place from where the kept state stands; the history of `fit`."""
+    dynamics, windows, seed, settings, weights, *keep, label = prepared
 
     def draw(epoch):
-        return _batches(len(train_windows), settings.batch_size, seed, epoch)
+        return _batches(len(windows[0]), settings.batch_size, seed, epoch)
 
-    keep = _kept(checkpoint, fit, [dynamics], train_windows, test_windows, [seed], settings, weights)
-    windows = train_windows, test_windows
     return _train(dynamics, *windows, settings, weights, draw, clip_grad_norm_, *keep, label)
 
 
@@ -102,29 +129,6 @@ def fit_seeds(models, train_windows, test_windows, *, seeds, checkpoint=None, la
     return [
         [{k: v[model] if isinstance(v, list) else v for k, v in row.items()} for row in rows]
         for model in range(len(models))
-    ]
-
-
-def fit_arm(models, train_windows, test_windows, *, seeds, checkpoint, label, **settings):
-    """`fit` for the models of one arm, one per seed; the states of all are kept under `checkpoint`.
-
-    On a GPU, kinds that `can_stack` are trained together by `fit_seeds`. On a CPU that gains little for
-    few seeds, and the models are trained one after another. Returns a list with the history of each.
-    """
-    windows = (train_windows, test_windows)
-    if train_windows.is_cuda and can_stack(models[0]):
-        together = Path(checkpoint) / f"seeds {' '.join(map(str, seeds))}"
-        return fit_seeds(models, *windows, seeds=seeds, checkpoint=together, label=label, **settings)
-    return [
-        fit(
-            model,
-            *windows,
-            seed=seed,
-            checkpoint=Path(checkpoint) / f"seed {seed}",
-            label=f"{label}, seed {seed}",
-            **settings,
-        )
-        for model, seed in zip(models, seeds, strict=True)
     ]
 
 

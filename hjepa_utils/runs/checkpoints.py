@@ -44,6 +44,8 @@ def resumable(
     done = _restore(path, fingerprint, history, n_steps, *parts) if path and path.exists() else 0
     if path and not path.exists():
         _say_what_is_kept(Path(file).expanduser().stem, path, fingerprint, label)
+    if done == n_steps:
+        return  # without a bar that never moves
     with tqdm(range(done, n_steps), desc=label, unit=unit, initial=done, total=n_steps) as progress:
         for step in progress:
             yield step
@@ -56,6 +58,12 @@ def state_file(file, fingerprint):
     """`training.safetensors` → `training-1a2b3c4d.state.safetensors`, by the fingerprint."""
     file = Path(file).expanduser()
     return file.with_name(f"{file.stem}-{digest(fingerprint)[:8]}.state.safetensors")
+
+
+def is_finished(file, n_steps, fingerprint):
+    """Whether the state of exactly this training is kept and is that after its last step."""
+    path = state_file(file, json.loads(json.dumps(fingerprint))) if file else None
+    return bool(path and path.exists()) and _read(path, with_tensors=False)[0]["done"] == n_steps
 
 
 def is_state(path):

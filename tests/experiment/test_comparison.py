@@ -96,15 +96,14 @@ def test_options_of_one_call_override_the_settings(tmp_path, windows):
     assert abs(after_slow - start) < 1e-3 < start - after_fast
 
 
-def test_training_watches_the_first_window_of_every_video(tmp_path, windows, monkeypatch):
-    monkeypatch.setattr("hjepa_utils.experiment.comparison.fit_arm", lambda *args, **rest: calls.append(args))
-    calls, experiment = [], Experiment(range(2), tmp_path, TRAINING)
-    experiment.train({"MLP": builders()["MLP"]}, windows, "data")
-    ((models, train, watched),) = calls
-    assert len(models) == 2 and train is windows.train
-    assert torch.equal(watched, windows.test[[0, 3]])
+def test_training_watches_the_first_window_of_every_video(tmp_path, windows):
+    experiment = Experiment(range(2), tmp_path, TRAINING)
+    planned = experiment.trainings({"MLP": builders()["MLP"]}, windows, "data")["MLP"]
+    assert [training.seed for training in planned] == [0, 1]
+    for training in planned:
+        train, watched = training.windows
+        assert train is windows.train and torch.equal(watched, windows.test[[0, 3]])
     assert experiment.train({"MLP": builders()["MLP"]}, windows, "data", seeds=range(0)) == {"MLP": []}
-    assert len(calls) == 1
 
 
 def test_training_errors_have_intervals_over_training_videos(windows):
@@ -236,11 +235,11 @@ def test_arms_of_other_seeds_are_not_mixed_up_where_seeds_are_trained_together(
     tmp_path, windows, monkeypatch
 ):
     """As on a GPU: the second call must not find the first one's states."""
-    monkeypatch.setattr("hjepa_utils.experiment.training.can_stack", lambda model: True)
+    monkeypatch.setattr("hjepa_utils.experiment.side_by_side.can_stack", lambda model: True)
     monkeypatch.setattr("torch.Tensor.is_cuda", True)
     monkeypatch.setattr(
-        "hjepa_utils.experiment.training.fit_seeds",
-        lambda *args, checkpoint, **rest: calls.append(checkpoint),
+        "hjepa_utils.experiment.side_by_side.fit_seeds",
+        lambda *args, checkpoint, **rest: calls.append(checkpoint) or [],
     )
     calls, experiment = [], Experiment(range(2), tmp_path, TRAINING)
     for seeds in ([0], [1], [0, 1]):

@@ -1,0 +1,123 @@
+"""Trainings side by side: on a CPU one process and one thread for each, as many at once as it has cores.
+
+Threads that share one small training wait for each other most of the time: two cores give it a tenth
+more speed, and two trainings side by side two thirds more. With one thread the weights do not depend on
+the number of cores either.
+"""
+
+import os
+import warnings
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from io import StringIO
+from itertools import groupby
+from pathlib import Path
+from pickle import PicklingError
+
+import torch
+from joblib import Parallel, cpu_count, delayed, parallel_config
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from tqdm import tqdm
+
+from ..runs.hardware import seeded
+from .ensemble import can_stack
+from .training import finish, fit_seeds, prepare
+
+
+@dataclass(frozen=True)
+class Training:
+    """What `fit` is given. `folder` is the arm's; the state of each seed is kept in one of its own there."""
+
+    model: torch.nn.Module
+    windows: tuple[torch.Tensor, torch.Tensor]  # to train with, (n, T, D), and to watch
+    seed: int
+    folder: Path
+    label: str
+    settings: dict = field(default_factory=dict)
+
+    def prepared(self):
+        folder, label = self.folder / f"seed {self.seed}", f"{self.label}, seed {self.seed}"
+        return prepare(self.model, *self.windows, self.seed, folder, label, **self.settings)
+
+
+def fit_side_by_side(trainings):
+    """Train the model of every `Training` in place; the list of their histories, as `fit` gives them.
+
+    On a CPU the environment variable HJEPA_JOBS sets how many run at once (as many as there are cores);
+    the weights are the same for any number. On a GPU they run one after another, and the seeds of one
+    arm that `can_stack` together, by `fit_seeds`. An interrupted call goes on where each of them was.
+    Raises what `fit` does, `ValueError` for an HJEPA_JOBS that is no number from 1, and `RuntimeError`
+    if a process was killed.
+    """
+    if any(training.windows[0].is_cuda for training in trainings):
+        return [history for _, arm in groupby(trainings, _arm) for history in _on_gpu(list(arm))]
+    prepared = [training.prepared() for training in trainings]
+    to_do = [one for one in prepared if not one.is_finished()]
+    at_once = min(n_jobs(), len(to_do))
+    if at_once > 1:
+        _in_processes(to_do, at_once)
+    with _one_thread():  # what other processes have trained is only read here
+        return [_alone(one) for one in prepared]
+
+
+def n_jobs():
+    """How many trainings run at once on a CPU."""
+    asked = os.environ.get("HJEPA_JOBS", "")
+    if asked and not (asked.isdecimal() and int(asked) > 0):
+        raise ValueError(f"HJEPA_JOBS must be a number from 1, got {asked!r}")
+    return int(asked or cpu_count())
+
+
+def _in_processes(to_do, at_once):
+    """Run them to their ends; the states they keep are the result."""
+    with parallel_config(backend="loky", inner_max_num_threads=1):
+        ended = Parallel(n_jobs=at_once, return_as="generator")(delayed(_elsewhere)(one) for one in to_do)
+        try:
+            for said in tqdm(ended, desc=f"trainings, {at_once} at once", total=len(to_do)):
+                print(said, end="")
+        except PicklingError as error:
+            raise TypeError("a model cannot be sent to another process: set HJEPA_JOBS=1") from error
+        except TerminatedWorkerError as error:
+            raise RuntimeError(
+                f"one of {at_once} processes was killed, perhaps for want of memory: set HJEPA_JOBS to fewer "
+                "and call this again, it goes on where it stopped"
+            ) from error
+
+
+def _elsewhere(prepared):
+    """In a process of its own; returns what was printed. Its warnings come when the state is read."""
+    said, progress = StringIO(), StringIO()
+    with redirect_stdout(said), redirect_stderr(progress), _one_thread(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _alone(prepared)
+    return said.getvalue()
+
+
+def _alone(prepared):
+    with seeded(prepared.seed):  # for what a model draws, as dropout does
+        return finish(prepared)
+
+
+@contextmanager
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _arm(training):
+    return training.folder, id(training.windows[0]), training.settings
+
+
+def _on_gpu(arm):
+    """The seeds of one arm."""
+    first, seeds = arm[0], [training.seed for training in arm]
+    if not can_stack(first.model):
+        return [_alone(training.prepared()) for training in arm]
+    folder = first.folder / f"seeds {' '.join(map(str, seeds))}"
+    models = [training.model for training in arm]
+    keep = {"checkpoint": folder, "label": first.label}
+    return fit_seeds(models, *first.windows, seeds=seeds, **keep, **first.settings)
