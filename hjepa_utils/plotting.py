@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.ticker import FormatStrFormatter
+from PIL import Image, ImageDraw, ImageFont
 
 PALETTE = sns.color_palette("colorblind")
 STYLE = {  # model: (colour, dash)
@@ -110,3 +111,34 @@ def plot_horizons(short, long, overlap=4):
     axes[0].set(ylabel="MSE per dimension")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
     return figure
+
+
+def save_gif(path, panels, *, fps=7.5, pause=1.0, colours=32):
+    """A looping picture of {title: uint8 frames (n, H, W, 3)} side by side, which GitHub plays.
+
+    `pause` (s) holds the last frame. All panels have one size and number of frames, else `ValueError`.
+    """
+    videos = list(panels.values())
+    if len({video.shape for video in videos}) != 1:
+        shapes = ", ".join(f"{title} {video.shape}" for title, video in panels.items())
+        raise ValueError(f"panels need one size and number of frames, got {shapes}")
+    n, height, width, _ = videos[0].shape
+    gap, head = max(2, width // 32), max(14, width // 8)
+    page = (len(videos) * (width + gap) - gap, height + head)
+    font, frames = ImageFont.load_default(size=head * 0.7), []
+    for t in range(n):
+        picture = Image.new("RGB", page, "white")
+        for k, (title, video) in enumerate(panels.items()):
+            left = k * (width + gap)
+            picture.paste(Image.fromarray(video[t]), (left, head))
+            middle = (left + width / 2, head / 2)
+            ImageDraw.Draw(picture).text(middle, title, fill="black", font=font, anchor="mm")
+        frames.append(picture)
+    palette = Image.fromarray(np.concatenate([np.asarray(f) for f in frames[:: max(1, n // 8)]])).quantize(
+        colours
+    )
+    frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    milliseconds = [round(1000 / fps)] * (n - 1) + [round(1000 * pause)]
+    frames[0].save(
+        path, save_all=True, append_images=frames[1:], duration=milliseconds, loop=0, optimize=True
+    )

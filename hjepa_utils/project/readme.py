@@ -4,7 +4,8 @@ import json
 import re
 from pathlib import Path
 
-from ..experiment.ledger import all_claims, claims_table, markdown, saved_parts, table
+from ..experiment.intervals import Summary
+from ..experiment.ledger import CONFIRMED, REFUTED, all_claims, claims_table, markdown, saved_parts, table
 from ..runs.files import write_atomically
 from .benchmarks import benchmark_page
 
@@ -22,6 +23,22 @@ def short_table(saved):
     controls = saved["results"]["08_controls"]["tables"]["Controls"]
     rows = [row[:2] for row in controls["rows"] if row[0] in SHORT]
     return markdown(table(("model", "MSE over 15 steps [95 %]"), rows))
+
+
+def answer(saved):
+    """The README's first sentences: whether the paper's main claim holds, and by how much."""
+    measured, claims = saved["results"]["08_controls"], all_claims(saved)
+    (claim,) = (row for row in claims if row["claim"] == "1.9× lower error than the MLP")
+    short = {CONFIRMED: "yes", REFUTED: "not as published"}.get(claim["verdict"], "not decided")
+    means = {name: measured["controls"]["15 steps"][name]["mean"] for name in SHORT}
+    ratio = Summary.from_dict(measured["mlp_over_hnn"])
+    low, high = (1 / bound for bound in reversed(ratio.interval))
+    return (
+        f"**Short answer: {short}.** The paper *H-JEPA* (Bergl, 2025; its "
+        "[code](https://github.com/qkdistributor/H-JEPA)) reports a Hamiltonian network whose error is "
+        f"half an MLP's. Here it is {1 / ratio.mean:.1f} times the MLP's [{low:.1f}, {high:.1f}], and the "
+        f"lowest error of all is that of the {min(means, key=means.get)}."
+    )
 
 
 def all_tables(saved):
@@ -44,7 +61,11 @@ def refresh_readme(root):
     ledger = markdown(claims_table(all_claims(saved)))
     generated = {"claims": ledger, "tables": all_tables(saved), "gpu": benchmark_page(root / "figures")}
     _fill(root / "figures" / "README.md", generated)
-    _fill(root / "README.md", {"results": short_table(saved)}, costs=saved["wall_clock"]["quick_costs"])
+    _fill(
+        root / "README.md",
+        {"answer": answer(saved), "results": short_table(saved)},
+        costs=saved["wall_clock"]["quick_costs"],
+    )
 
 
 def _fill(page, generated, costs=()):
