@@ -7,7 +7,7 @@ root="$(CDPATH= cd "$(dirname "$script")" && pwd)"
 requirements="$root/requirements.txt"
 lock="$root/tests/requirements.lock"
 
-use_set() { # of versions: tested has .venv, every other set an environment of its own
+use_set() { # a set of versions: the tested ones go into .venv, the others into environments of their own
   chosen="$1"
   case "$chosen" in
     tested) venv="$root/.venv" ;;
@@ -15,7 +15,7 @@ use_set() { # of versions: tested has .venv, every other set an environment of i
     *) die "HJEPA_VERSIONS=$chosen is none of tested, lowest and newest" ;;
   esac
   stamp="$venv/requirements_installed.txt" # what the finished installation was made from
-  unfinished="${venv}_unfinished"          # exists while one is under way, so after a broken one too
+  unfinished="${venv}_unfinished"          # is there from an installation's begin to its end
 }
 
 usage() {
@@ -40,7 +40,7 @@ die() {
   exit 1
 }
 
-# pip and pytest end after Ctrl-C as if they had merely failed.
+# Without this, Ctrl-C in pip or pytest would be told as a failure of theirs.
 trap 'printf "\ninterrupted: the same command goes on where it stopped\n" >&2; exit 130' INT
 
 on_colab() {
@@ -51,7 +51,7 @@ versions() {
   "$python" -m pip list --format=freeze --disable-pip-version-check | LC_ALL=C sort
 }
 
-# Into the live environment: pip adds what is missing and must not touch what Colab has built in.
+# Into the Python that Colab runs: pip adds what is missing, and keeps Colab's own torch and numpy.
 install_on_colab() {
   local before constraints replaced
   python="$(command -v python3)"
@@ -69,7 +69,7 @@ install_on_colab() {
   fi
 }
 
-python_version() { # 3.12, say; nothing if there is no such Python or it is not a supported one
+python_version() { # such as 3.12; nothing if there is no such Python, or one that is not supported
   "$1" -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 14) and print("%d.%d" % v[:2])' 2>/dev/null || true
 }
 
@@ -103,8 +103,8 @@ install_chosen() {
   esac
 }
 
-# Begun anew if the last installation was interrupted (pip takes half a package for a whole one),
-# if the Python is gone, or if another one is asked for. Otherwise pip adds what has changed.
+# The environment is made anew after an interrupted installation (pip takes half a package for a whole
+# one), if its Python is gone, or if another Python is asked for. Otherwise pip adds what has changed.
 install_in_venv() {
   local base name="${venv##*/}"
   python="$venv/bin/python"
@@ -134,7 +134,7 @@ venv_is_usable() {
   [ -n "$found" ] && [ "$found" = "$wanted" ] && "$python" -m pip --version >/dev/null 2>&1
 }
 
-# torchcodec is installed without FFmpeg's shared libraries and imports without them: use it.
+# torchcodec can be imported without FFmpeg's libraries, and fails when it is used: so use it.
 ffmpeg_loads() {
   "$python" -P - >/dev/null 2>&1 <<'PYTHON'
 import torch
@@ -159,7 +159,7 @@ install_ffmpeg() {
   fi
 }
 
-# What the oldest Python can have the newer ones can have too, and no other system needs as many packages.
+# Versions that the oldest Python can install, the newer ones can too; and Linux x86-64 needs the most packages.
 write_lock() {
   local made
   [ "$(uname -sm)" = "Linux x86_64" ] || die "a lock file is made on Linux x86-64, which needs every package"
@@ -167,7 +167,7 @@ write_lock() {
   [ "$(python_version "$HJEPA_PYTHON")" = 3.11 ] ||
     die "a lock file is made with Python 3.11: name one with HJEPA_PYTHON"
   use_set newest
-  touch "$unfinished" # a fresh environment holds nothing that is no longer required
+  touch "$unfinished" # so that it is made anew, without packages that are no longer required
   install_in_venv
   made="$(versions | grep -v '^pip==')"
   {
@@ -185,7 +185,7 @@ setup() {
   fi
 }
 
-# Every check runs, so that one report tells all: a verdict each, with the last line it printed.
+# Every check runs, also after a failure; the report has each one's verdict and last printed line.
 check() {
   local name="$1" verdict=passed
   printf '\n== %s\n' "$name"
@@ -211,7 +211,7 @@ run_tests() {
   return "$failed"
 }
 
-# As `python -m hjepa_utils`, but Ctrl-C while the module is still being imported is no traceback either.
+# As `python -m hjepa_utils`, but without a traceback for Ctrl-C during the import as well.
 start='import sys
 try:
     from hjepa_utils.__main__ import main
@@ -228,7 +228,7 @@ case "${1-}" in
     ;;
   run)
     setup
-    # -P: this project's module, not one in the current directory, which stays for relative folders.
+    # -P: not a hjepa_utils of the current directory; relative folders are still meant from there.
     PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec "$python" -P -c "$start" "$@"
     ;;
   test)

@@ -14,7 +14,7 @@ from .fast_rollout import SplitRollout
 from .hamiltonian import HNN, SeparableHNN, check_state, whole_number
 from .implicit import implicit_midpoint_step, stormer_verlet_step
 from .integrators import check_n_steps, driven_rollout, euler_step, leapfrog_step, rk4_step, rollout, tao_step
-from .saved import read_config
+from .saved import DYNAMICS, read_config
 from .step import as_step
 
 DT_RANGE = (0.1, 2.0)
@@ -113,7 +113,7 @@ class HamiltonianDynamics(nn.Module):
             raise ValueError(f"dt is {self.dt.item()}, so this model cannot be saved: train it again")
         self.hamiltonian.save_pretrained(folder)
         dynamics = {"hamiltonian": kind, "step": step.name, "dt": self.dt.item()}
-        write_json(Path(folder).expanduser() / "dynamics.json", dynamics)
+        write_json(Path(folder).expanduser() / DYNAMICS, dynamics)
 
     @classmethod
     def from_pretrained(cls, folder):
@@ -121,7 +121,7 @@ class HamiltonianDynamics(nn.Module):
 
         Raises `FileNotFoundError` if it is not there, `ValueError` if it is damaged.
         """
-        file = Path(folder).expanduser() / "dynamics.json"
+        file = Path(folder).expanduser() / DYNAMICS
         if not file.is_file():
             raise FileNotFoundError(f"no saved dynamics in {folder}")
         saved = {"hamiltonian": "HNN"} | read_config(file)

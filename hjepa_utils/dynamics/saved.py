@@ -6,7 +6,9 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ..runs.files import write_atomically, write_json
+from ..runs.files import explain_write_error, write_atomically, write_json
+
+DYNAMICS = "dynamics.json"  # what moves a saved Hamiltonian: `HamiltonianDynamics.save_pretrained`
 
 
 class SavedModel:
@@ -20,9 +22,14 @@ class SavedModel:
         raise NotImplementedError
 
     def save_pretrained(self, folder):
-        """Write both files, the weights first. Raises `OSError` where the folder cannot be written."""
+        """Write both files, the weights first. Raises `OSError` where the folder cannot be written.
+
+        A step and a dt that were saved there with another model are removed.
+        """
         folder = Path(folder).expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
+        with explain_write_error(folder, "name a folder that can be written"):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / DYNAMICS).unlink(missing_ok=True)
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         write_atomically(folder / "model.safetensors", lambda file: save_file(weights, file))
         write_json(folder / "config.json", self.config())

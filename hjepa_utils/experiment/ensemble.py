@@ -72,6 +72,8 @@ class Stacked(nn.Module):
 class StackedDynamics(Stacked):
     """S `HamiltonianDynamics`; energies are (S, B, n_steps + 1)."""
 
+    dt: nn.Parameter  # (S,)
+
     @property
     def clamped_dt(self):
         return self.dt.clamp(*DT_RANGE)

@@ -1,13 +1,14 @@
 """What a training is given: settings with the paper's defaults, and windows that it can be trained with."""
 
 import math
+from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
-from operator import index
+from dataclasses import dataclass, fields
 
 import torch
 
 from ..dynamics.fixed_point import NotConverged
+from ..latents.windows import whole
 
 
 def energy_weight(epoch, n_epochs):
@@ -29,11 +30,11 @@ class FitSettings:
     min_lr: float = 1e-5
     weight_decay: float = 1e-5
     max_norm: float = 1.0
-    energy_schedule: object = energy_weight
+    energy_schedule: Callable[[int, int], float] = energy_weight
 
     def __post_init__(self):
-        self._convert("a whole number", index, "n_epochs", "batch_size")
-        self._convert("a number", float, "lr", "min_lr", "weight_decay", "max_norm")
+        self._convert(whole, "n_epochs", "batch_size")
+        self._convert(_number, "lr", "min_lr", "weight_decay", "max_norm")
         if self.n_epochs < 0 or self.batch_size < 1:
             raise ValueError(
                 f"n_epochs must be from 0 and batch_size from 1, got {self.n_epochs} and {self.batch_size}"
@@ -42,16 +43,20 @@ class FitSettings:
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be finite and not negative, got {getattr(self, name)}")
 
-    def _convert(self, wanted, convert, *names):
+    def _convert(self, convert, *names):
         """NumPy's and torch's numbers are as good as Python's; the dataclass is frozen for its users."""
         for name in names:
-            value = getattr(self, name)
-            try:
-                if isinstance(value, str):
-                    raise TypeError("a text is no number")
-                object.__setattr__(self, name, convert(value))
-            except TypeError as error:
-                raise TypeError(f"{name} must be {wanted}, got {value!r}") from error
+            object.__setattr__(self, name, convert(getattr(self, name), name))
+
+    @classmethod
+    def of(cls, given):
+        """From {name: value}. Raises `TypeError` for names that are none, and without `n_epochs`."""
+        names = [field.name for field in fields(cls)]
+        if unknown := [name for name in given if name not in names]:
+            raise TypeError(f"{unknown[0]} is no setting of a training; there are: {', '.join(names)}")
+        if "n_epochs" not in given:
+            raise TypeError("n_epochs is missing: say for how many epochs to train")
+        return cls(**given)
 
     def energy_weights(self):
         """λ of every epoch, as floats; one that draws random numbers gives others at the next call."""
@@ -67,10 +72,19 @@ class FitSettings:
         return weights
 
 
+def _number(value, name):
+    try:
+        if isinstance(value, str):
+            raise TypeError("a text is no number")
+        return float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise TypeError(f"{name} must be a number, got {value!r:.60}") from error
+
+
 def check_windows(model, train_windows, test_windows):
     """`TypeError` or `ValueError`, one sentence, for what would fail later in a training, or pass unseen."""
     one = next(model.parameters(), None)
-    if not any(parameter.requires_grad for parameter in model.parameters()):
+    if one is None or not any(parameter.requires_grad for parameter in model.parameters()):
         which = "no parameters to train" if one is None else "only frozen parameters: use requires_grad_()"
         raise ValueError(f"{type(model).__name__} has {which}")
     if not torch.is_grad_enabled():

@@ -11,6 +11,13 @@ FEWEST = 6  # groups: no bootstrap of fewer, and no order statistic, covers 95 %
 class _Printed:
     """Printing shared by `Summary` and `Median`: the centre, then the interval in brackets."""
 
+    interval: tuple
+    n_groups: int
+
+    @property
+    def centre(self) -> float:
+        raise NotImplementedError
+
     def fixed(self, digits=3):
         """1.332 [1.234, 1.440]; without brackets where fewer than six groups leave no interval."""
         return self._text(lambda x: f"{x:.{digits}f}")

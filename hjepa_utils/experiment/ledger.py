@@ -5,7 +5,7 @@ from math import inf
 
 from ..latents.names import PAPER_ENCODER
 from ..runs.files import read_json
-from ..runs.run import ROOT
+from ..runs.places import ROOT
 from .intervals import FEWEST
 
 CONFIRMED, REFUTED, OPEN = "confirmed", "refuted", "not decided"

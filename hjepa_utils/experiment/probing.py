@@ -79,7 +79,7 @@ def probe_scores(latents, states, groups):
     """
     true = _targets(states)
     read = {
-        name: cross_val_predict(ridge_probe(), latents, target, groups=groups, cv=GroupKFold(5))
+        name: np.asarray(cross_val_predict(ridge_probe(), latents, target, groups=groups, cv=GroupKFold(5)))
         for name, target in true.items()
     }
     from_velocities = 0.5 * np.square(read["velocity"]).sum(axis=1)

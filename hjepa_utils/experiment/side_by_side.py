@@ -19,7 +19,6 @@ from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
-from ..runs.hardware import seeded
 from .ensemble import can_stack
 from .training import finish, fit_seeds, prepare
 
@@ -57,7 +56,7 @@ def fit_side_by_side(trainings):
     if at_once > 1:
         _in_processes(to_do, at_once)
     with _one_thread():  # what other processes have trained is only read here
-        return [_alone(one) for one in prepared]
+        return [finish(one) for one in prepared]
 
 
 def n_jobs():
@@ -89,13 +88,8 @@ def _elsewhere(prepared):
     said, progress = StringIO(), StringIO()
     with redirect_stdout(said), redirect_stderr(progress), _one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        _alone(prepared)
+        finish(prepared)
     return said.getvalue()
-
-
-def _alone(prepared):
-    with seeded(prepared.seed):  # for what a model draws, as dropout does
-        return finish(prepared)
 
 
 @contextmanager
@@ -116,7 +110,7 @@ def _on_gpu(arm):
     """The seeds of one arm."""
     first, seeds = arm[0], [training.seed for training in arm]
     if not can_stack(first.model):
-        return [_alone(training.prepared()) for training in arm]
+        return [finish(training.prepared()) for training in arm]
     folder = first.folder / f"seeds {' '.join(map(str, seeds))}"
     models = [training.model for training in arm]
     keep = {"checkpoint": folder, "label": first.label}

@@ -2,7 +2,6 @@
 
 import math
 import warnings
-from operator import index
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,8 +9,10 @@ import numpy as np
 import torch
 from torch.nn.utils import clip_grad_norm_
 
+from ..latents.windows import whole
 from ..runs.checkpoints import is_finished, resumable
 from ..runs.fingerprint import hash_code, hash_tensors
+from ..runs.hardware import seeded
 from .ensemble import clip_each, stack
 from .evaluation import rollout_errors
 from .fit_settings import FitSettings, check_windows, watching
@@ -59,8 +60,7 @@ def fit(dynamics, train_windows, test_windows, *, seed, checkpoint=None, label="
     published. `checkpoint` is a folder: after every epoch the state is saved there, and a later call with
     the same arguments, model and code goes on from it and ends with the same bits; any other begins anew
     beside it and says so. Test windows are only watched, never chosen by, with the model in `eval`.
-    A model that draws random numbers, as dropout does, takes them from torch's own generator, which is
-    not kept: its training depends on what was drawn before.
+    What the model draws in training, as dropout does, follows seed and epoch too.
 
     Returns a list with a dict per epoch: epoch, lr, energy_weight, loss, prediction, energy,
     test_mse and, if the model has one, dt. Raises `TypeError` or `ValueError` for settings and windows
@@ -89,7 +89,7 @@ class Prepared(NamedTuple):
 
 def prepare(dynamics, train_windows, test_windows, seed, checkpoint, label, **settings):
     """Raises what `fit` does before its first epoch."""
-    settings, seed, windows = FitSettings(**settings), index(seed), (train_windows, test_windows)
+    settings, seed, windows = FitSettings.of(settings), whole(seed, "seed"), (train_windows, test_windows)
     check_windows(dynamics, *windows)
     weights = settings.energy_weights()
     keep = _kept(checkpoint, fit, [dynamics], *windows, [seed], settings, weights)
@@ -103,7 +103,7 @@ def finish(prepared):
     def draw(epoch):
         return _batches(len(windows[0]), settings.batch_size, seed, epoch)
 
-    return _train(dynamics, *windows, settings, weights, draw, clip_grad_norm_, *keep, label)
+    return _train(dynamics, *windows, settings, weights, draw, seed, clip_grad_norm_, *keep, label)
 
 
 def fit_seeds(models, train_windows, test_windows, *, seeds, checkpoint=None, label="", **settings):
@@ -114,7 +114,7 @@ def fit_seeds(models, train_windows, test_windows, *, seeds, checkpoint=None, la
     """
     if len(models) != len(seeds):
         raise ValueError(f"one seed per model is needed, got {len(seeds)} for {len(models)} models")
-    stacked, settings, seeds = stack(models), FitSettings(**settings), [index(seed) for seed in seeds]
+    stacked, settings, seeds = stack(models), FitSettings.of(settings), [whole(s, "seed") for s in seeds]
     check_windows(models[0], train_windows, test_windows)
     weights = settings.energy_weights()
 
@@ -124,7 +124,7 @@ def fit_seeds(models, train_windows, test_windows, *, seeds, checkpoint=None, la
 
     keep = _kept(checkpoint, fit_seeds, models, train_windows, test_windows, seeds, settings, weights)
     windows = train_windows, test_windows.expand(len(seeds), *test_windows.shape)
-    rows = _train(stacked, *windows, settings, weights, draw, clip_each, *keep, label)
+    rows = _train(stacked, *windows, settings, weights, draw, seeds[0], clip_each, *keep, label)
     stacked.copy_to(models)
     return [
         [{k: v[model] if isinstance(v, list) else v for k, v in row.items()} for row in rows]
@@ -152,13 +152,22 @@ def _kept(checkpoint, function, models, train_windows, test_windows, seeds, sett
 def _batches(n, batch_size, seed, epoch):
     """Shuffled full batches of indices, (n_batches, batch_size); the order follows seed and epoch."""
     batch_size = min(batch_size, n)
-    generator = torch.Generator().manual_seed((1_000_003 * seed + epoch) % 2**63)
+    generator = torch.Generator().manual_seed(_epoch_seed(seed, epoch))
     order = torch.randperm(n, generator=generator)
     return order[: n // batch_size * batch_size].view(-1, batch_size)
 
 
-def _train(dynamics, train_windows, test_windows, settings, weights, draw, clip, file, made_from, label):
-    """The loop of `fit`; for stacked models, with lists for the numbers that each has of its own."""
+def _epoch_seed(seed, epoch):
+    return (1_000_003 * seed + epoch) % 2**63
+
+
+def _train(
+    dynamics, train_windows, test_windows, settings, weights, draw, seed, clip, file, made_from, label
+):  # fmt: skip
+    """The loop of `fit`; for stacked models, with lists for the numbers that each has of its own.
+
+    `seed` is for what one model draws; stacked ones draw nothing.
+    """
     history, train_windows = [], train_windows.detach()
     options = {"lr": settings.lr, "weight_decay": settings.weight_decay, "max_norm": settings.max_norm}
     updates = Updates(dynamics, rollout_loss, clip, **options)
@@ -170,7 +179,8 @@ def _train(dynamics, train_windows, test_windows, settings, weights, draw, clip,
         epoch = step + 1
         lr = cosine_lr(epoch, settings.n_epochs, settings.lr, settings.min_lr)
         batches = draw(epoch).to(train_windows.device)
-        losses = updates.epoch(train_windows, batches, lr, weights[step])
+        with seeded(_epoch_seed(seed, epoch)):
+            losses = updates.epoch(train_windows, batches, lr, weights[step])
         row = {"epoch": epoch, "lr": lr, "energy_weight": weights[step]}
         row |= dict(zip(("loss", "prediction", "energy"), losses.tolist(), strict=True))
         with watching(dynamics):

@@ -16,8 +16,13 @@ class Updates:
     def __init__(self, dynamics, loss, clip, *, lr, weight_decay, max_norm):
         self.dynamics, self.loss, self.clip, self.max_norm = dynamics, loss, clip, max_norm
         self.on_gpu = next(dynamics.parameters()).is_cuda
-        fast = {"fused": True, "capturable": True} if self.on_gpu else {}
-        self.optimiser = torch.optim.AdamW(dynamics.parameters(), lr=lr, weight_decay=weight_decay, **fast)
+        self.optimiser = torch.optim.AdamW(
+            dynamics.parameters(),
+            lr=lr,
+            weight_decay=weight_decay,
+            fused=self.on_gpu or None,
+            capturable=self.on_gpu,
+        )
         self._run = None
 
     def epoch(self, windows, batches, lr, weight):
@@ -25,8 +30,8 @@ class Updates:
         if self.on_gpu:
             weight = torch.tensor(weight, device=windows.device)
         self._set_rate(lr)
-        losses = [self.run(windows[batch], weight) for batch in batches]
-        return sum(losses) / len(losses)
+        first, *others = (self.run(windows[batch], weight) for batch in batches)
+        return sum(others, first) / len(batches)
 
     def run(self, windows, weight):
         """`update`, on a GPU recorded at the first call; there `weight` is a tensor."""

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from ..runs.hardware import pick_device
 from .decoding import first_line
 from .encoder import load_encoder
-from .folder import encode_folder
+from .folder import check_apart, encode_folder
 from .names import FRAMINGS
 from .video import find_videos
 
@@ -106,6 +106,7 @@ def extract_share(folder, out, name, process, *, compiled=False, dtype=None, **o
     `load_encoder` and `encode_folder` raise.
     """
     videos = find_videos(folder)
+    check_apart(videos, out)
     encoder = load_encoder(name, device=process.device, dtype=dtype and getattr(torch, dtype))
     if compiled:
         encoder.compile()

@@ -43,11 +43,12 @@ def encode_folder(
     Returns two dicts by the videos' names: what became of those with latents, "kept", "encoded" or
     "encoded anew" (the old file was damaged or stale), and why the others have none. Warns, for the
     share that begins with 0, of frame rates that differ and of files in `folder` without a video.
-    Raises `ValueError` for options and shares out of range, for two videos of one stem, and, before
-    anything is written, for a file in the way that this function did not make; `RuntimeError` without
-    FFmpeg.
+    Raises `ValueError` for options and shares out of range, for two videos of one stem, for a folder
+    that holds one of the videos, and, before anything is written, for a file in the way that this
+    function did not make; `RuntimeError` without FFmpeg.
     """
     videos, folder = _checked(videos), Path(folder).expanduser()
+    check_apart(videos, folder)
     index, count = share
     if not 0 <= index < count:
         raise ValueError(f"share=(k, n) is the k-th of n, from 0 to n - 1: got {share}")
@@ -128,6 +129,13 @@ def _checked(videos):
     videos = [Path(video).expanduser() for video in videos]
     check_stems(videos)
     return videos
+
+
+def check_apart(videos, folder):
+    """`ValueError` if a video lies in the folder for the latents: one may be deleted without the other."""
+    folder = Path(folder).expanduser().resolve()
+    if any(video.parent.resolve() == folder for video in videos):
+        raise ValueError(f"{folder} holds the videos: name another folder for the latents")
 
 
 def _to_do(path, manifest, video, rates):

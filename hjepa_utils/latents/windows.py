@@ -122,7 +122,7 @@ class Standardiser(NamedTuple):
 
     @classmethod
     def fitted_to(cls, latents):
-        """`latents`: (n_clips, D). A dimension that never changes keeps scale 1.
+        """`latents`: (n_clips, D). A dimension that changes by no more than rounding keeps scale 1.
 
         Raises `ValueError` for no clips.
         """
@@ -130,7 +130,8 @@ class Standardiser(NamedTuple):
             raise ValueError("there are no clips to standardise by: give at least one")
         scale = latents.std(dim=0, correction=min(len(latents) - 1, 1))
         # The mean of equal numbers is rounded, so that their deviation from it need not be 0.
-        changes = (latents.amax(dim=0) > latents.amin(dim=0)) & (scale > 1e-8)
+        rounding = torch.finfo(latents.dtype).eps * latents.abs().amax(dim=0)
+        changes = (latents.amax(dim=0) > latents.amin(dim=0)) & (scale > rounding)
         return cls(latents.mean(dim=0), torch.where(changes, scale, 1.0))
 
     @classmethod

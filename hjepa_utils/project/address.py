@@ -88,9 +88,10 @@ def checked(address, commit, root):
 def _git(root, *words):
     """What git prints; "" if it fails or is not there."""
     try:
-        return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True).stdout.strip()
+        git = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True)
     except FileNotFoundError:
         return ""
+    return "" if git.returncode else git.stdout.strip()
 
 
 def set_address(address, commit=None, root=ROOT):
@@ -118,7 +119,8 @@ def set_address(address, commit=None, root=ROOT):
 
 def main(argv=None):
     """The command line; returns the exit status: 2 for bad arguments, 1 if a file cannot be written."""
-    parser = argparse.ArgumentParser(prog="address", description=__doc__.split("\n\n")[1])
+    about = "Write where this copy can be fetched into the notebooks and the README."
+    parser = argparse.ArgumentParser(prog="address", description=about)
     parser.add_argument("address", metavar="OWNER/NAME", help="the repository on GitHub, yours")
     parser.add_argument("commit", metavar="COMMIT", nargs="?", help="40 digits; by default the current one")
     args = parser.parse_args(argv)

@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
 from ..latents.names import HUB_ID, PAPER_ENCODER
 from ..latents.video import find_videos
 from ..runs.checks import MAX_SEED
-from ..runs.run import ROOT
+from ..runs.places import ROOT
 
 NEED_TRUE_STATES = ("08_controls", "09_true_state")
 OPTIONS = {"SCALE": "--scale", "ENCODER": "--encoder"}
@@ -129,7 +129,7 @@ def _parse(name, text, parameter):
         value = float(value)
     if type(value) is not type(parameter.default):
         raise ValueError(f"-p {name} takes a value like {parameter.default!r}, got {text!r}")
-    if name == "SEED" and not 0 <= value <= MAX_SEED:
+    if name == "SEED" and value not in range(MAX_SEED + 1):
         raise ValueError(f"-p SEED is a whole number from 0 to {MAX_SEED}, got {text}")
     return value
 

@@ -17,7 +17,8 @@ import psutil
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
 from ..runs.files import explain_write_error, write_json
-from ..runs.run import ROOT, SCALES, artifacts_root, scale_folder
+from ..runs.places import ROOT, artifacts_root, scale_folder
+from ..runs.run import SCALES
 from .arguments import plan_run, ships
 from .publish import publish_costs, publish_figures, refresh_notebooks
 from .readme import refresh_readme

@@ -1,5 +1,8 @@
 """Work on a GPU that is recorded once and replayed without Python."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 
 
@@ -26,11 +29,20 @@ def graphed(function, *examples, prepare=lambda: None):
     with torch.cuda.graph(graph):
         output = function(*inputs)
 
-    def call(*given):
-        for mine, theirs in zip(inputs, given, strict=True):
-            mine.copy_(theirs)
-        graph.replay()
-        return output.clone()
+    return _Recorded(graph, inputs, output, function)
 
-    call.function = function  # with it lives what the graph reads and writes
-    return call
+
+@dataclass
+class _Recorded:
+    """Called, it replays the graph; with `function` lives what the graph reads and writes."""
+
+    graph: torch.cuda.CUDAGraph
+    inputs: list[torch.Tensor]
+    output: torch.Tensor
+    function: Callable
+
+    def __call__(self, *given):
+        for mine, theirs in zip(self.inputs, given, strict=True):
+            mine.copy_(theirs)
+        self.graph.replay()
+        return self.output.clone()

@@ -31,10 +31,10 @@ def write_atomically(path, write, elsewhere=ELSEWHERE):
     with explain_write_error(path.parent, elsewhere):
         descriptor, unfinished = tempfile.mkstemp(prefix=".unfinished-", suffix=path.suffix, dir=path.parent)
         try:
-            with suppress(OSError):  # some mounted disks know no modes
-                os.chmod(unfinished, 0o644)  # mkstemp's files are for the owner alone
             os.close(descriptor)
             write(unfinished)
+            with suppress(OSError):  # some mounted disks know no modes
+                os.chmod(unfinished, 0o644)  # mkstemp's files, and safetensors', are for the owner alone
             os.replace(unfinished, path)
         finally:
             Path(unfinished).unlink(missing_ok=True)

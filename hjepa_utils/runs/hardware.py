@@ -29,7 +29,10 @@ def hardware(device):
 
 @contextmanager
 def seeded(seed):
-    """Draw torch's default initial weights from `seed`, leaving the global generator as it was."""
-    with torch.random.fork_rng():
+    """Draw what torch draws by default, such as initial weights, from `seed`.
+
+    The global generators, also those of all GPUs, are left as they were.
+    """
+    with torch.random.fork_rng(range(torch.cuda.device_count())):  # it warns of several that are not named
         torch.manual_seed(seed)
         yield

@@ -4,6 +4,7 @@ import fcntl
 import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from weakref import WeakValueDictionary, finalize
 
 
 class Locked(RuntimeError):
@@ -14,13 +15,33 @@ class Locked(RuntimeError):
         self.owner = owner
 
 
-def acquire(file, *, wait=False):
-    """Lock `file` for this process and return a descriptor for `release`.
+class Lock:
+    """A file that is locked for as long as anything refers to this object."""
 
-    A process may lock twice what it holds. Without `wait`, raises `Locked` if another process has it.
-    Where the disk knows no locks, as some mounted ones, nothing is locked.
+    def __init__(self, descriptor):
+        finalize(self, os.close, descriptor)
+
+
+# A process has one lock on a file, and closing any descriptor of the file gives it up: so there is one.
+_held: WeakValueDictionary[tuple[int, Path], Lock] = WeakValueDictionary()
+
+
+def acquire(file, *, wait=False):
+    """The `Lock` of this process on `file`: all who ask for it here share it, and the last one gives it up.
+
+    Without `wait`, raises `Locked` if another process has it. Where the disk knows no locks, as some
+    mounted ones, nothing is locked.
     """
-    descriptor = os.open(Path(file), os.O_RDWR | os.O_CREAT, 0o644)
+    key = (os.getpid(), Path(file).resolve())  # a forked process inherits the table and no locks
+    lock = _held.get(key)
+    if lock is None:
+        lock = _held[key] = Lock(_locked(file, wait))
+    return lock
+
+
+def _locked(file, wait):
+    """A descriptor of the file, locked."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except (BlockingIOError, PermissionError):
@@ -35,16 +56,11 @@ def acquire(file, *, wait=False):
     return descriptor
 
 
-def release(descriptor):
-    """Give the lock back."""
-    os.close(descriptor)
-
-
 @contextmanager
 def alone(file):
     """Wait until no other process is here, and keep others waiting meanwhile."""
-    descriptor = acquire(file, wait=True)
+    lock = acquire(file, wait=True)
     try:
         yield
     finally:
-        release(descriptor)
+        del lock  # a traceback that is kept would keep it

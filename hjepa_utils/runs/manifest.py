@@ -1,4 +1,4 @@
-"""What a finished notebook leaves: a list of its files with their hashes, and what they were made from."""
+"""What a finished notebook leaves: the hashes of its files, and what they were made from."""
 
 import platform
 from importlib.metadata import version
@@ -15,8 +15,8 @@ _KEYS = {"notebook", "scale", "seed", "settings", "inputs", "digest", "files"}
 def write_manifest(folder, about):
     """Write `folder/manifest.json`: `about` (notebook, scale, seed, settings, inputs), versions, hashes.
 
-    Left out are trainings' states and what is in `shown`, copies of figures and results, which no later
-    notebook reads; and `begun.json` and the manifest itself.
+    Hashed is what a later notebook may read. That leaves out trainings' states, the copies of figures
+    and results in `shown`, `begun.json`, and the manifest itself.
     """
     names = {
         path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()
@@ -34,7 +34,7 @@ def write_manifest(folder, about):
 
 
 def read_manifest(path, again):
-    """A manifest that is whole and was not changed since. `ArtifactError` that ends in `again` if not."""
+    """A manifest as it was written. `ArtifactError` if it is damaged or changed; `again` says what to do."""
     manifest = read_json(path, keys=_KEYS, advice=again)
     if not all(isinstance(manifest[key], dict) for key in ("files", "settings", "inputs")):
         raise ArtifactError(f"{path} is damaged: {again}")
@@ -46,7 +46,7 @@ def read_manifest(path, again):
 
 
 def verify_files(folder, manifest, again):
-    """`ArtifactError` that ends in `again` if a file is missing, damaged or changed."""
+    """`ArtifactError` if a file of the manifest is missing, damaged or changed; `again` says what to do."""
     for name, recorded in manifest["files"].items():
         file = Path(folder) / name
         if not file.is_file():
@@ -56,4 +56,5 @@ def verify_files(folder, manifest, again):
 
 
 def _digest(about, hashes):
+    """One hash of all that a later notebook depends on."""
     return digest([{key: about[key] for key in ("settings", "seed", "inputs")}, hashes])

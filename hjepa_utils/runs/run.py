@@ -5,13 +5,12 @@
     artifacts/quick/earlier/03_train_hnn, 1a2b3c4d/    what it made with other settings or inputs
     artifacts/quick, seed 7/…                          the same for another seed
 
-Nothing finished is removed or written over by another variant: the folder of earlier settings is moved to
-`earlier`, with the figures and results that it made, and comes back when its settings do. To free space,
-delete folders in `earlier`, or states of trainings (`training-1a2b3c4d.state.safetensors`), by hand.
+Other settings never remove or write over what is finished: its folder is moved to `earlier`, with the
+figures and results that it made, and comes back when its settings do. To free space, delete folders in
+`earlier`, or states of trainings (`training-1a2b3c4d.state.safetensors`), by hand.
 """
 
 import json
-import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,11 +24,10 @@ from .files import ArtifactError, explain_write_error, json_text, read_json, wri
 from .fingerprint import differences, digest
 from .hardware import hardware, pick_device
 from .manifest import read_manifest, verify_files, write_manifest
+from .places import checked_figure, checked_notebook, scale_folder
 from .results import add_results, read_results
 
-ROOT = Path(__file__).resolve().parents[2]
 SCALES = ("quick", "paper")
-_TAKEN = ("", "..", "earlier", "figures", "results.json")  # by what the notebooks share
 
 
 @dataclass
@@ -42,7 +40,7 @@ class Run:
     device: torch.device
     folder: Path
     fingerprint: dict = field(default_factory=dict)
-    _lock: int | None = field(default=None, repr=False)
+    _lock: locks.Lock | None = field(default=None, repr=False)
 
     @property
     def scale_folder(self):
@@ -86,7 +84,10 @@ class Run:
         return [folder for folder, _ in verified]
 
     def _keep_others_out(self):
-        """Two runs in one folder would destroy each other's files. Held until `finish`, or the end."""
+        """Runs of two processes in one folder would destroy each other's files.
+
+        The lock is held until `finish` of the last run of this notebook here, or the process ends.
+        """
         with explain_write_error(self.folder):
             self.scale_folder.mkdir(parents=True, exist_ok=True)
             try:
@@ -133,16 +134,11 @@ class Run:
         return self.scale_folder / "earlier" / f"{self.notebook}, {digest(fingerprint)[:8]}"
 
     def finish(self):
-        """Write the manifest: settings, seed, inputs, versions, and the hash of every file.
-
-        No hashes of trainings' states or of `shown`: later notebooks read neither.
-        """
+        """Write the manifest: settings, seed, inputs, versions, and hashes of what later notebooks read."""
         if not self.fingerprint:
             raise ArtifactError(f"{self.notebook} has not begun: call begin(settings) before finish()")
         write_manifest(self.folder, {"notebook": self.notebook, "scale": self.scale, **self.fingerprint})
-        if self._lock is not None:
-            locks.release(self._lock)
-            self._lock = None
+        self._lock = None
 
     def settings_of(self, notebook):
         """The settings an earlier notebook ran with."""
@@ -167,7 +163,7 @@ class Run:
         return f"run notebook {notebook} again (SCALE = {self.scale!r}, SEED = {self.seed})"
 
     def _changes_since(self, notebook, recorded):
-        """With which other settings, if those of the manifest with this digest are still in `earlier`."""
+        """In words, with which other settings; "" if the run with this digest is no longer in `earlier`."""
         for path in (self.scale_folder / "earlier").glob(f"{notebook}, */manifest.json"):
             before = read_manifest(path, "delete its folder")
             if before["digest"] == recorded:
@@ -175,7 +171,11 @@ class Run:
         return ""
 
     def save_figure(self, figure, name):
-        """Save as `<scale>/figures/<name>.png`; a notebook shows the open figure by itself."""
+        """Save as `<scale>/figures/<name>.png`; a notebook shows the open figure by itself.
+
+        Raises `ValueError` for a name that leads to another folder.
+        """
+        name = checked_figure(name)
         shown, own = (folder / f"{name}.png" for folder in (self.scale_folder / "figures", self._shown()))
         with explain_write_error(shown.parent):
             shown.parent.mkdir(parents=True, exist_ok=True)
@@ -232,26 +232,10 @@ def _short(path):
 def start_run(notebook, *, scale, seed):
     """Begin a notebook's run.
 
-    Raises `ValueError` for an unknown scale, a seed not in 0 … 2³² - 1, or a notebook whose name is none
-    of a folder of its own.
+    Raises `ValueError` for an unknown scale, a seed not in 0 … 2³² - 1, or a notebook that cannot have
+    a folder of its own under its name.
     """
-    if not isinstance(notebook, str) or Path(notebook).name != notebook or notebook in _TAKEN:
-        raise ValueError(f"the notebook must be a name such as '03_train_hnn', got {notebook!r}")
     if scale not in SCALES:
         raise ValueError(f"SCALE must be one of {SCALES}, got {scale!r}")
-    seed = checked_seed(seed)
+    notebook, seed = checked_notebook(notebook), checked_seed(seed)
     return Run(notebook, scale, seed, pick_device(), scale_folder(scale, seed) / notebook)
-
-
-def scale_folder(scale, seed=0):
-    """`<artifacts>/<scale>`, and for another seed than 0 `<artifacts>/<scale>, seed <seed>`."""
-    return artifacts_root() / (scale if seed == 0 else f"{scale}, seed {seed}")
-
-
-def artifacts_root():
-    """`notebooks/artifacts`, or where the environment variable HJEPA_ARTIFACTS says."""
-    named = os.environ.get("HJEPA_ARTIFACTS", "").strip()
-    try:
-        return Path(named or ROOT / "notebooks" / "artifacts").expanduser().resolve()
-    except RuntimeError as error:  # an unknown user's home, or links in a circle
-        raise ValueError(f"HJEPA_ARTIFACTS is {named!r}, no folder ({error}): set it to another") from error

@@ -281,6 +281,14 @@ def test_float64_weights_come_back_in_float64(tmp_path, kind):
     assert torch.equal(loaded.rollout(points(3, 8), 2), dynamics.rollout(points(3, 8), 2))
 
 
+def test_an_energy_saved_over_dynamics_takes_no_step_or_dt_of_theirs(tmp_path):
+    HamiltonianDynamics(HNN(8, (4,)), rk4_step, dt=0.5).save_pretrained(tmp_path)
+    HNN(8, (4,)).save_pretrained(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    with pytest.raises(FileNotFoundError, match="no saved dynamics in"):
+        HamiltonianDynamics.from_pretrained(tmp_path)
+
+
 DAMAGES = {
     "no json": "{",
     "a list": "[]",

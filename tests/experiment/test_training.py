@@ -415,7 +415,7 @@ REFUSED = {
         ValueError,
         r"energy_schedule gives nan in epoch 3: λ must be finite",
     ),
-    "a list of seeds": ((W, V), {"seed": [0, 1]}, TypeError, r"list"),
+    "a list of seeds": ((W, V), {"seed": [0, 1]}, TypeError, r"seed must be a whole number, got \[0, 1\]"),
 }
 
 
@@ -569,12 +569,45 @@ def test_numpys_and_torchs_numbers_are_settings_as_pythons_are(tmp_path):
         ({"n_epochs": "2"}, "n_epochs must be a whole number, got '2'"),
         ({"n_epochs": 1, "batch_size": None}, "batch_size must be a whole number, got None"),
         ({"n_epochs": 1, "lr": "1e-3"}, "lr must be a number, got '1e-3'"),
+        ({"n_epochs": 1, "lr": torch.ones(2)}, r"lr must be a number, got tensor\(\[1., 1.\]\)"),
+        ({"epochs": 1}, "epochs is no setting of a training; there are: n_epochs, batch_size, lr, "),
+        ({}, "n_epochs is missing: say for how many epochs to train"),
         ({"n_epochs": 1, "energy_schedule": 0.5}, "must be a function of .*, got 0.5: write lambda"),
     ],
 )
 def test_settings_of_another_kind_are_refused_in_one_sentence(settings, words):
     with pytest.raises(TypeError, match=words):
         fit(small(), ODD_W, ODD_W, seed=0, **settings)
+
+
+@pytest.mark.parametrize("seed", [1.0, "1", None])
+def test_what_is_no_whole_number_is_no_seed(seed):
+    words = f"seed must be a whole number, got {seed!r}"
+    with pytest.raises(TypeError, match=words):
+        fit(small(), ODD_W, ODD_W, seed=seed, n_epochs=1)
+    with pytest.raises(TypeError, match=words):
+        fit_seeds([small()], ODD_W, ODD_W, seeds=[seed], n_epochs=1)
+
+
+def test_what_dropout_draws_follows_the_seed_also_after_an_interruption(tmp_path, monkeypatch):
+    options = {"n_epochs": 4, "batch_size": 8}
+
+    def trained(seed, global_seed, **more):
+        with seeded(0):
+            model = Chain(nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5)))
+        torch.manual_seed(global_seed)
+        drawn = torch.random.get_rng_state()
+        history = fit(model, ODD_W, ODD_W, seed=seed, **options, **more)
+        assert torch.equal(torch.random.get_rng_state(), drawn)
+        return bits(model), history
+
+    expected = trained(0, 1)
+    assert trained(1, 1)[1] != expected[1]
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        die_after(2, patch)
+        trained(0, 2, checkpoint=tmp_path)
+    model, history = trained(0, 3, checkpoint=tmp_path)
+    assert history == expected[1] and same_bits(model, expected[0])
 
 
 def test_a_random_schedule_is_asked_once(tmp_path):

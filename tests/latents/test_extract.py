@@ -172,6 +172,15 @@ def test_latents_from_elsewhere_are_not_overwritten(folder, capsys):
     assert load_file(foreign)["latents"].shape == (3, 192)
 
 
+def test_the_videos_own_folder_is_refused_before_the_encoder_is_loaded(folder, capsys, monkeypatch):
+    monkeypatch.setattr("hjepa_utils.latents.extract.load_encoder", None)
+    before = sorted(folder.rglob("*"))
+    assert main([str(folder / "videos"), str(folder / "videos" / ".." / "videos")]) == 1
+    words = f"error: {folder / 'videos'} holds the videos: name another folder for the latents\n"
+    assert capsys.readouterr().err == words
+    assert sorted(folder.rglob("*")) == before
+
+
 def test_folders_that_are_not_there_or_cannot_be_written_are_named(folder, capsys):
     assert main([str(folder / "no such"), str(folder / "out")]) == 1
     assert f"error: no folder {folder / 'no such'}" in capsys.readouterr().err

@@ -297,6 +297,15 @@ def test_one_path_or_two_of_one_name_are_refused(encoder, videos, tmp_path):
         encode_folder(encoder, [videos[0], tmp_path / "a.mkv"], tmp_path / "out")
 
 
+def test_latents_do_not_go_among_the_videos(encoder, videos, monkeypatch):
+    monkeypatch.chdir(videos[0].parent)
+    before = sorted(videos[0].parent.iterdir())
+    for given, folder in ((videos, videos[0].parent), (videos, "."), ([videos[0].name], Path.cwd())):
+        with pytest.raises(ValueError, match="holds the videos: name another folder for the latents"):
+            encode_folder(encoder, given, folder)
+    assert sorted(videos[0].parent.iterdir()) == before
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -145,6 +145,19 @@ def test_a_dimension_that_never_changes_keeps_scale_1_though_its_mean_is_rounded
     assert Standardiser.fitted_to(torch.full((60, 2), value)).scale.tolist() == [1, 1]
 
 
+@pytest.mark.parametrize("unit", [1e-12, 1e-9, 1e9])
+def test_the_unit_of_the_latents_does_not_matter(unit):
+    clips = torch.randn(60, 3, generator=torch.Generator().manual_seed(0)) + 2
+    one, other = (Standardiser.fitted_to(z) for z in (clips, unit * clips))
+    torch.testing.assert_close(other(unit * clips), one(clips), rtol=1e-5, atol=1e-5)
+
+
+def test_what_changes_by_rounding_alone_keeps_scale_1():
+    clips = torch.full((60, 2), 0.7)
+    clips[::2, 1] = torch.nextafter(clips[0, 1], torch.tensor(1.0))
+    assert Standardiser.fitted_to(clips).scale.tolist() == [1, 1]
+
+
 def test_one_clip_keeps_scale_1_in_silence_and_none_is_refused(recwarn):
     one = Standardiser.fitted_to(torch.tensor([[2.0, 3.0]]))
     assert one.mean.tolist() == [2, 3] and one.scale.tolist() == [1, 1] and not recwarn.list

@@ -124,6 +124,14 @@ def test_without_git_the_commit_must_be_given(fork):
     assert commit in source(root, NAMES[0], 1)
 
 
+def test_without_a_first_commit_the_commit_must_be_given(fork):
+    root, _ = fork
+    shutil.rmtree(root / ".git")
+    git(root, "init", "-q")
+    with pytest.raises(ValueError, match="is no git repository with a commit: give the 40 digits"):
+        set_address("a/b", root=root)
+
+
 def test_all_or_none_are_written(fork):
     root, _ = fork
     last = root / "notebooks" / NAMES[-1]

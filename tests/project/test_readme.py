@@ -12,7 +12,7 @@ from hjepa_utils import Summary, verdict
 from hjepa_utils.experiment.ledger import REFUTED, UNTESTABLE, all_claims, saved_parts
 from hjepa_utils.project.arguments import find_notebooks
 from hjepa_utils.project.readme import SHORT, cost_cell, refresh_readme
-from hjepa_utils.runs.run import ROOT
+from hjepa_utils.runs.places import ROOT
 
 README = (ROOT / "README.md").read_text()
 RESULTS = (ROOT / "figures" / "README.md").read_text()

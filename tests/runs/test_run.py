@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from hjepa_utils import check, seeded, start_run
 from hjepa_utils.runs.files import ArtifactError, file_hash, read_json, write_atomically, write_json
-from hjepa_utils.runs.run import artifacts_root
+from hjepa_utils.runs.places import artifacts_root
 
 MADE, USED = "01_generate_videos", "02_extract_vjepa_latents"
 
@@ -373,8 +373,46 @@ def test_two_runs_at_once_keep_out_of_one_folder():
 
 
 def test_a_finished_run_lets_others_begin():
-    make()
+    run = make()
     another_run(MADE).communicate("\n")
+    assert run.notebook == MADE  # it is still there
+
+
+BEGIN = """
+import sys, hjepa_utils as hj
+try:
+    hj.start_run(sys.argv[1], scale="quick", seed=0).begin({"n_videos": 3})
+except hj.ArtifactError as refused:
+    print(refused)
+"""
+
+
+def refusal_elsewhere(notebook):
+    """What another process is told that begins this notebook: nothing if it may."""
+    command = [sys.executable, "-c", BEGIN, notebook]
+    return subprocess.run(
+        command, cwd=ROOT, env=os.environ, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+
+
+def test_of_two_runs_in_one_process_the_last_one_opens_the_folder():
+    first, second = (start_run(MADE, scale="quick", seed=0) for _ in range(2))
+    first.begin({"n_videos": 3})
+    second.begin({"n_videos": 3})
+    first.finish()
+    assert f"another run (process {os.getpid()}) uses {first.folder}" in refusal_elsewhere(MADE)
+    second.finish()
+    assert refusal_elsewhere(MADE) == ""
+
+
+def test_a_run_that_nothing_refers_to_keeps_nobody_out():
+    """As when the first cells of a notebook are run once more, and then all of them."""
+    run = start_run(MADE, scale="quick", seed=0)
+    run.begin({"n_videos": 3})
+    run = start_run(MADE, scale="quick", seed=0)
+    run.begin({"n_videos": 3})
+    run.finish()
+    assert refusal_elsewhere(MADE) == ""
 
 
 def test_runs_side_by_side_lose_no_results():
@@ -455,10 +493,10 @@ def test_a_disk_that_knows_no_modes_is_written_all_the_same(tmp_path, monkeypatc
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
-def test_others_may_read_what_is_written_also_where_there_is_no_fchmod(tmp_path, monkeypatch):
-    monkeypatch.delattr(os, "fchmod")  # Windows has none
+def test_others_may_read_what_is_written(tmp_path):
     write_json(tmp_path / "a.json", {"a": 1})
-    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o644
+    write_atomically(tmp_path / "b.safetensors", lambda p: save_file({"a": torch.zeros(1)}, p))
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o644}
 
 
 def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
@@ -491,6 +529,20 @@ def test_results_are_merged_in_order_and_repeat_byte_for_byte():
         earlier.results_of("04_ablations")
 
 
+def test_a_check_without_a_bound_is_no_check():
+    with pytest.raises(TypeError, match="check needs one of equals, at_least, at_most"):
+        check("test windows", 190)
+
+
+def test_a_check_with_two_bounds_holds_both(capsys):
+    check("error", 0.5, at_least=0, at_most=0.5)
+    assert capsys.readouterr().out == "passed: error (at least 0, at most 0.5)\n"
+    check("videos", 3, at_least=0)
+    assert capsys.readouterr().out == "passed: videos = 3 (at least 0)\n"
+    with pytest.raises(AssertionError, match=r"error: 0\.6, expected at most 0\.5"):
+        check("error", 0.6, at_least=0, at_most=0.5)
+
+
 def test_a_check_prints_its_verdict(capsys):
     for value, bounds in [(190, {"equals": 190}), (0.5, {"at_least": 0.5}), (3, {"at_most": 5})]:
         check("test windows", value, **bounds)
@@ -514,10 +566,23 @@ def test_seeded_draws_repeat_and_leave_the_global_generator_alone():
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("name", ["", "..", "/tmp/x", "a/b", "earlier", "figures", "results.json", None, 3])
+@pytest.mark.parametrize(
+    "name", ["", "..", "/tmp/x", "a/b", "a\0b", "earlier", "executed", "results.json", "costs.json", None, 3]
+)
 def test_a_name_that_is_no_folder_of_its_own_is_refused(name):
     with pytest.raises(ValueError, match="the notebook must be a name such as '03_train_hnn', got"):
         start_run(name, scale="quick", seed=0)
+
+
+@pytest.mark.parametrize("name", ["../figure", "..", ".", "", "a/b", "/tmp/figure", "a/", None])
+def test_a_figure_stays_in_the_folder_of_the_figures(artifacts, name):
+    run = make()
+    before = sorted(artifacts.rglob("*"))
+    with pytest.raises(
+        ValueError, match="a figure must have a name without a folder, such as 'figure_3', got"
+    ):
+        run.save_figure(plt.figure(), name)
+    assert sorted(artifacts.rglob("*")) == before
 
 
 @pytest.mark.parametrize("seed", [True, False, np.array([3]), np.bool_(True)])
