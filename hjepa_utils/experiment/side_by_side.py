@@ -6,7 +6,6 @@ the number of cores either.
 """
 
 import os
-import warnings
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
@@ -20,7 +19,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
 from .ensemble import can_stack
-from .training import finish, fit_seeds, prepare
+from .training import finish, fit_seeds, prepare, warn_if_it_grew
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,10 @@ def fit_side_by_side(trainings):
     if at_once > 1:
         _in_processes(to_do, at_once)
     with _one_thread():  # what other processes have trained is only read here
-        return [finish(one) for one in prepared]
+        histories = [finish(one) for one in prepared]
+    for one, history in zip(prepared, histories, strict=True):
+        warn_if_it_grew(history, one.label)
+    return histories
 
 
 def n_jobs():
@@ -84,10 +86,9 @@ def _in_processes(to_do, at_once):
 
 
 def _elsewhere(prepared):
-    """In a process of its own; returns what was printed. Its warnings come when the state is read."""
+    """In a process of its own; returns what was printed."""
     said, progress = StringIO(), StringIO()
-    with redirect_stdout(said), redirect_stderr(progress), _one_thread(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with redirect_stdout(said), redirect_stderr(progress), _one_thread():
         finish(prepared)
     return said.getvalue()
 

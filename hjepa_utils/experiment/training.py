@@ -67,7 +67,9 @@ def fit(dynamics, train_windows, test_windows, *, seed, checkpoint=None, label="
     that cannot be trained with, and `ValueError` for a loss that is not finite, in its epoch; the state
     before it is kept. Warns of a prediction loss that ends ten times above that of epoch 1.
     """
-    return finish(prepare(dynamics, train_windows, test_windows, seed, checkpoint, label, **settings))
+    history = finish(prepare(dynamics, train_windows, test_windows, seed, checkpoint, label, **settings))
+    warn_if_it_grew(history, label)
+    return history
 
 
 class Prepared(NamedTuple):
@@ -97,7 +99,7 @@ def prepare(dynamics, train_windows, test_windows, seed, checkpoint, label, **se
 
 
 def finish(prepared):
-    """Train in place from where the kept state stands; the history of `fit`."""
+    """Train in place from where the kept state stands; the history of `fit`, without its warning."""
     dynamics, windows, seed, settings, weights, *keep, label = prepared
 
     def draw(epoch):
@@ -125,6 +127,7 @@ def fit_seeds(models, train_windows, test_windows, *, seeds, checkpoint=None, la
     keep = _kept(checkpoint, fit_seeds, models, train_windows, test_windows, seeds, settings, weights)
     windows = train_windows, test_windows.expand(len(seeds), *test_windows.shape)
     rows = _train(stacked, *windows, settings, weights, draw, seeds[0], clip_each, *keep, label)
+    warn_if_it_grew(rows, label)
     stacked.copy_to(models)
     return [
         [{k: v[model] if isinstance(v, list) else v for k, v in row.items()} for row in rows]
@@ -195,15 +198,14 @@ def _train(
                 f"to {size:.3g} in size): lower lr, or standardise the windows"
             )
         history.append(row)
-    _warn_if_it_grew(history, label or "training")
     return history
 
 
-def _warn_if_it_grew(history, label):
+def warn_if_it_grew(history, label):
     """A training that ran away and stayed finite would end as if it were well."""
     if not history:
         return
     first, last = (np.max(row["prediction"]) for row in (history[0], history[-1]))
     if last > _RAN_AWAY * first:
-        message = f"{label}: the prediction loss grew from {first:.3g} in epoch 1 to {last:.3g}"
-        warnings.warn(f"{message} (lr {history[0]['lr']:.3g}): lower lr", stacklevel=4)
+        message = f"{label or 'training'}: the prediction loss grew from {first:.3g} in epoch 1 to {last:.3g}"
+        warnings.warn(f"{message} (lr {history[0]['lr']:.3g}): lower lr", stacklevel=3)
