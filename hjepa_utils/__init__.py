@@ -64,6 +64,7 @@ from .experiment.intervals import (
 )
 from .experiment.ledger import effect, verdict
 from .experiment.probing import StateProbe, frame_pca, probe_scores, ridge_probe
+from .experiment.shipped import load_model, shipped_models
 from .experiment.side_by_side import Training, fit_side_by_side
 from .experiment.training import fit, fit_seeds, rollout_loss
 from .latents.files import load_latents
@@ -194,6 +195,7 @@ __all__ = [
     "load_encoder",
     "load_image_encoder",
     "load_latents",
+    "load_model",
     "long_drift",
     "make_windows",
     "median_and_interval",
@@ -214,6 +216,7 @@ __all__ = [
     "rollout_errors",
     "rollout_loss",
     "seeded",
+    "shipped_models",
     "simulate_collisions",
     "simulate_latents",
     "split_by_video",

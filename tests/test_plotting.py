@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 import pytest
 from helpers import ROOT
+from PIL import Image
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -69,3 +70,26 @@ def test_training_has_energy_and_dt_only_where_they_are_learned():
     ]
     assert [line.get_label() for line in energy.lines] == ["HNN"] == [line.get_label() for line in dt.lines]
     assert list(error.lines[1].get_ydata()) == [2.0, 1.0]
+
+
+def test_a_gif_holds_every_panel_and_frame(tmp_path):
+    frames = np.zeros((5, 32, 48, 3), np.uint8)
+    for t in range(5):
+        frames[t, :, : 8 * (t + 1)] = (255, 0, 0)
+    path = tmp_path / "two.gif"
+    plotting.save_gif(path, {"one": frames, "other": 255 - frames}, fps=10, pause=0.5)
+    with Image.open(path) as gif:
+        assert gif.n_frames == 5 and gif.info["loop"] == 0
+        for t in range(5):
+            gif.seek(t)
+            assert gif.info["duration"] == (500 if t == 4 else 100)
+            shown = np.asarray(gif.convert("RGB"), dtype=int)[-32:]
+            assert np.abs(shown[:, :48] - frames[t]).max() < 16
+            assert np.abs(shown[:, -48:] - (255 - frames[t].astype(int))).max() < 16
+
+
+def test_panels_of_a_gif_must_be_alike(tmp_path):
+    frames = np.zeros((5, 32, 48, 3), np.uint8)
+    with pytest.raises(ValueError, match=r"got one \(5, 32, 48, 3\), other \(4, 32, 48, 3\)"):
+        plotting.save_gif(tmp_path / "two.gif", {"one": frames, "other": frames[1:]})
+    assert not list(tmp_path.iterdir())

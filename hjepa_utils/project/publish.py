@@ -21,16 +21,20 @@ def publish_figures(run_folder, target, names, *, since):
     saved = json.loads((run_folder / "results.json").read_text())
     for part in ("results", "wall_clock"):
         saved[part] = {name: value for name, value in saved.get(part, {}).items() if name in names}
-    pictures = [p for p in (run_folder / "figures").glob("*.png") if p.stat().st_mtime >= since - 2]
+    pictures = [p for p in _pictures(run_folder / "figures") if p.stat().st_mtime >= since - 2]
     target.mkdir(exist_ok=True)
     for picture in pictures:
         write_atomically(target / picture.name, lambda copy, picture=picture: shutil.copyfile(picture, copy))
-    for stale in {p.name for p in target.glob("*.png")} - {p.name for p in pictures}:
+    for stale in {p.name for p in _pictures(target)} - {p.name for p in pictures}:
         (target / stale).unlink()
     write_json(target / "results.json", saved)
     if claims := all_claims(saved):
         write_json(target / "claims.json", {"run": saved["run"], "claims": claims})
     print(f"published {len(pictures)} figures and results.json to {target}")
+
+
+def _pictures(folder):
+    return [path for path in folder.iterdir() if path.suffix in (".png", ".gif")]
 
 
 def publish_costs(run_folder, results):

@@ -175,12 +175,16 @@ class Run:
 
         Raises `ValueError` for a name that leads to another folder.
         """
+        self.save_picture(f"{checked_figure(name)}.png", lambda path: figure.savefig(path, format="png"))
+
+    def save_picture(self, name, write):
+        """Save what `write(path)` writes as `<scale>/figures/<name>`, with its suffix: a GIF, say."""
         name = checked_figure(name)
-        shown, own = (folder / f"{name}.png" for folder in (self.scale_folder / "figures", self._shown()))
+        shown, own = (folder / name for folder in (self.scale_folder / "figures", self._shown()))
         with explain_write_error(shown.parent):
             shown.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(shown, lambda p: figure.savefig(p, format="png"))
-        write_atomically(own, lambda p: shutil.copyfile(shown, p))
+        write_atomically(shown, write)
+        write_atomically(own, lambda path: shutil.copyfile(shown, path))
 
     def save_results(self, results, *, wall_clock=None, **context):
         """Put this notebook's numbers into `<scale>/results.json`, the only source of published ones.

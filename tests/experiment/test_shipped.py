@@ -1,0 +1,63 @@
+"""The trained models that ship predict as well as the published ones, in the encoder's units."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from hjepa_utils import (
+    BaselineMLP,
+    HamiltonianDynamics,
+    encode_video,
+    load_encoder,
+    load_model,
+    make_windows,
+    render_frames,
+    shipped_models,
+    simulate_collisions,
+)
+from hjepa_utils.experiment.shipped import InEncoderUnits, ship
+from hjepa_utils.latents.windows import Standardiser
+
+
+def test_the_names_are_those_of_the_folders():
+    assert {"hnn", "mlp"} <= set(shipped_models())
+    with pytest.raises(ValueError, match=r"no model 'HNN' ships with the project; there are .*hnn, mlp"):
+        load_model("HNN")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("hnn", HamiltonianDynamics), ("mlp", BaselineMLP)])
+def test_rollouts_are_those_of_standardised_latents(name, kind):
+    model = load_model(name)
+    assert isinstance(model.dynamics, kind) and not model.training
+    z = torch.randn(3, 192, generator=torch.manual_seed(0))
+    with torch.no_grad():
+        within = model.dynamics.rollout((z - model.mean) / model.scale, 4)
+        torch.testing.assert_close(model.rollout(z, 4), within * model.scale + model.mean)
+
+
+def test_what_is_shipped_comes_back(tmp_path, monkeypatch):
+    mlp, standardiser = BaselineMLP(4, (8,)), Standardiser(torch.arange(4.0), torch.full((4,), 2.0))
+    ship(mlp, standardiser, tmp_path / "small", encoder="none")
+    monkeypatch.setattr("hjepa_utils.experiment.shipped.ASSETS", tmp_path)
+    assert shipped_models() == ["small"]
+    z = torch.randn(5, 4, generator=torch.manual_seed(1))
+    expected = InEncoderUnits(mlp, standardiser).rollout(z, 3)
+    torch.testing.assert_close(load_model("small").rollout(z, 3), expected, rtol=0, atol=0)
+    assert json.loads((tmp_path / "small" / "shipped.json").read_text())["encoder"] == "none"
+
+
+def test_on_a_fresh_video_the_mlp_beats_persistence_and_the_hnn_keeps_its_energy():
+    states = simulate_collisions(rng=np.random.default_rng(123))
+    latents = encode_video(
+        load_encoder("embedded", device="cpu"), torch.from_numpy(render_frames(states)).movedim(-1, 1)
+    )
+    windows = make_windows(latents, 16)
+    hnn, mlp = load_model("hnn"), load_model("mlp")
+    with torch.no_grad():
+        error = (mlp.rollout(windows[:, 0], 15) - windows).square().mean()
+        energy = hnn.dynamics.energy(hnn.standardiser(hnn.rollout(windows[:, 0], 15)))
+        spread = hnn.dynamics.energy(hnn.standardiser(latents)).std()
+    assert error < (windows[:, :1] - windows).square().mean()
+    assert (energy - energy[:, :1]).abs().max() < spread
