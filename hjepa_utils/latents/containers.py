@@ -150,7 +150,7 @@ def _asf_size(head):
 def _h264_fields(sps):
     """Whether a sequence parameter set of H.264, from its profile on, allows fields."""
     sps = sps.replace(b"\0\0\3", b"\0\0")
-    bits = iter("".join(f"{byte:08b}" for byte in sps))
+    bits = iter(f"{int.from_bytes(sps, 'big'):0{8 * len(sps)}b}")
 
     def number(n_bits):
         # A list: a generator would turn the end of the bits into a RuntimeError.

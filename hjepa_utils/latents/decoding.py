@@ -36,11 +36,12 @@ def pieces(path, n_frames=None):
     n_frames = n_frames or max(PIECE_BYTES // (3 * facts.height * facts.width), 1)
     # Where two fields count as two frames of the index, a range would go on beyond the last frame.
     for frames, seconds in _in_order(path, decoder, n_frames, by_ranges=not facts.interlaced):
-        times.append(seconds.where(seconds.abs() < 1e9, torch.nan))
-        yield _square(frames, aspect), times[-1]
+        seconds = seconds.where(seconds.abs() < 1e9, torch.nan)
+        times += seconds.tolist()  # small tensors kept between large pieces would tear the memory to shreds
+        yield _square(frames, aspect), seconds
     if not times:
         raise ValueError(f"{path} holds no frame that can be decoded: copy or export it again")
-    warn_of_times(path, torch.cat(times), metadata, facts.interlaced)
+    warn_of_times(path, torch.tensor(times, dtype=torch.float64), metadata, facts.interlaced)
 
 
 def indexed(path):
