@@ -11,7 +11,7 @@ from .integrators import check_n_steps, repeat, runge_kutta_4
 from .saved import SavedModel
 
 
-class BaselineMLP(nn.Module, SavedModel):
+class BaselineMLP(SavedModel):
     """The paper's baseline ẑ_{t+1} = f(z_t), a ReLU MLP (eq. 8); 1,312,768 parameters at D = 1024.
 
     `residual=True` predicts the change instead, ẑ_{t+1} = z_t + f(z_t), as every Hamiltonian step does.
@@ -53,6 +53,8 @@ class Persistence(nn.Module):
 class TrainingMean(nn.Module):
     """The other floor: ẑ_t is the mean training latent, whatever z_0 is."""
 
+    mean: torch.Tensor
+
     def __init__(self, mean):
         super().__init__()
         self.register_buffer("mean", mean)
@@ -74,6 +76,8 @@ def floors(windows):
 
 class LinearMap(nn.Module):
     """ẑ_{t+1} = ẑ_t A, the one-step map of dynamic mode decomposition; `matrix` is A, (D, D)."""
+
+    matrix: torch.Tensor
 
     def __init__(self, matrix):
         super().__init__()

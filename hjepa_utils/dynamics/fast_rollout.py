@@ -38,8 +38,8 @@ class Weights(NamedTuple):
     def from_parameters(cls, parameters):
         """From W₁, b₁, W₂, b₂, …, in the order of `HNN.parameters()`."""
         matrices, biases = parameters[::2], [bias.unsqueeze(-2) for bias in parameters[1::2]]
-        halves = (half.contiguous() for half in matrices[0].chunk(2, dim=-1))
-        return cls(*halves, biases[0], matrices[1:-1], biases[1:-1], matrices[-1], biases[-1])
+        first_q, first_p = (half.contiguous() for half in matrices[0].chunk(2, dim=-1))
+        return cls(first_q, first_p, biases[0], matrices[1:-1], biases[1:-1], matrices[-1], biases[-1])
 
     def evaluate(self, a):
         """The network and ∂H/∂a_k for every hidden layer, from the first layer's a, (…, B, K)."""
@@ -106,8 +106,8 @@ class SplitRollout(torch.autograd.Function):
         return torch.stack(states, dim=-2), energies
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx, z_bar, energy_bar):
+    @once_differentiable  # whose types forbid what its documentation shows
+    def backward(ctx, z_bar, energy_bar):  # pyright: ignore[reportIncompatibleMethodOverride]
         (z0, dt), weights, sums = ctx.saved_tensors, ctx.weights, GradientSums(ctx.weights)
         q_bar, p_bar = z_bar[..., -1, :].chunk(2, dim=-1)
         a_bar = sums.adjoint(ctx.record[-1][0], None, energy_bar[..., -1:])

@@ -1,9 +1,10 @@
 """Energies H(z) on phase space and their gradients. z = (q, p): q is the first half, p the second."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from operator import index
+from typing import cast
 
 import torch
 from torch import nn
@@ -38,7 +39,7 @@ class Hamiltonian(nn.Module):
         """∂H/∂p: (…, D) → (…, D/2)."""
         return self.gradient(z)[..., z.shape[-1] // 2 :]
 
-    def network_parameters(self):
+    def network_parameters(self) -> list[torch.Tensor] | None:
         """W₁, b₁, W₂, b₂, … where H is `HNN`'s network and nothing else, for `fast_rollout`; else None."""
         return None
 
@@ -64,36 +65,37 @@ class Forced(Hamiltonian):
 
 
 class SoftplusNetwork(nn.Module):
-    """A softplus MLP with one output: `forward(x)`: (…, n) → (…), n at least 1; a gradient in closed form.
+    """A softplus MLP with one output: `forward(z)`: (…, n) → (…), n at least 1; a gradient in closed form.
 
     Softplus' derivative is the sigmoid. Weights start xavier-normal with gain 0.5 and zero bias.
     """
 
     def __init__(self, width, hidden_dims):
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise((width, *hidden_dims, 1)))
+        linear = (nn.Linear(a, b) for a, b in pairwise((width, *hidden_dims, 1)))
+        self.layers = cast(Sequence[nn.Linear], nn.ModuleList(linear))
         for layer in self.layers:
             nn.init.xavier_normal_(layer.weight, gain=0.5)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, x):
-        return self.layers[-1](softplus(self._preactivations(x)[-1])).squeeze(-1)
+    def forward(self, z):
+        return self.layers[-1](softplus(self._preactivations(z)[-1])).squeeze(-1)
 
-    def gradient(self, x):
-        """∂/∂x: (…, n) → (…, n)."""
-        return self._gradient_at_first_layer(x) @ self.layers[0].weight
+    def gradient(self, z):
+        """∂/∂z: (…, n) → (…, n)."""
+        return self._gradient_at_first_layer(z) @ self.layers[0].weight
 
-    def _preactivations(self, x):
+    def _preactivations(self, z):
         """W_k h_{k-1} + b_k for every hidden layer k."""
         weight = self.layers[0].weight
-        preactivations = [self.layers[0](check_state(x, weight.shape[1], like=weight))]
+        preactivations = [self.layers[0](check_state(z, weight.shape[1], like=weight))]
         for layer in self.layers[1:-1]:
             preactivations.append(layer(softplus(preactivations[-1])))
         return preactivations
 
-    def _gradient_at_first_layer(self, x):
-        """∂H/∂(W₁x + b₁): (…, n) → (…, hidden_dims[0]); the gradient is this times W₁."""
-        slopes = [torch.sigmoid(a) for a in self._preactivations(x)]
+    def _gradient_at_first_layer(self, z):
+        """∂H/∂(W₁z + b₁): (…, n) → (…, hidden_dims[0]); the gradient is this times W₁."""
+        slopes = [torch.sigmoid(a) for a in self._preactivations(z)]
         gradient = self.layers[-1].weight[0] * slopes[-1]
         for layer, slope in zip(self.layers[-2:0:-1], slopes[-2::-1], strict=True):
             gradient = (gradient @ layer.weight) * slope

@@ -31,15 +31,15 @@ class NotSymplecticWarning(UserWarning):
     """A step is used for a Hamiltonian for which it is of lower order and not symplectic."""
 
 
-class HamiltonianDynamics(nn.Module):
-    """A Hamiltonian moved by a step with a learnable dt, clamped to [0.1, 2.0] (§3.3).
+class Dynamics(nn.Module):
+    """A Hamiltonian, a step and a learnable dt, clamped to [0.1, 2.0] (§3.3); subclasses roll out.
 
     dt is counted in embeddings. Only its product with the scale of H is determined by data:
     H → cH with dt → dt/c leaves every trajectory as it is. The leapfrog with an H that does not
     declare itself `separable` is the paper's choice, and says so once by a `NotSymplecticWarning`.
     """
 
-    def __init__(self, hamiltonian, step=leapfrog_step, dt=1.0):
+    def __init__(self, hamiltonian, step=leapfrog_step, dt: float = 1.0):
         super().__init__()
         try:
             inside = DT_RANGE[0] <= float(dt) <= DT_RANGE[1]
@@ -68,12 +68,22 @@ class HamiltonianDynamics(nn.Module):
         """The time of one step."""
         return self.clamped_dt
 
-    def rollout(self, z0, n_steps):
-        return rollout(self.step, self.hamiltonian, z0, self.step_dt, n_steps)
-
     def energy(self, z):
         """The learned H: (…, D) → (…), in arbitrary units."""
         return self.hamiltonian(z)
+
+    def under(self, step):
+        """A copy under another step, with the same H and dt."""
+        other = copy.deepcopy(self)
+        other.step = as_step(step)
+        return other
+
+
+class HamiltonianDynamics(Dynamics):
+    """Hamilton's equations for z alone, z = (q, p); see `Dynamics`."""
+
+    def rollout(self, z0, n_steps):
+        return rollout(self.step, self.hamiltonian, z0, self.step_dt, n_steps)
 
     def rollout_with_energy(self, z0, n_steps):
         """What training needs, (…, D) → (…, n_steps + 1, D) and (…, n_steps + 1), differentiable once.
@@ -89,12 +99,6 @@ class HamiltonianDynamics(nn.Module):
         states, energies = SplitRollout.apply(flat, self.step_dt, self.step.stages, n_steps, *parameters)
         shape = (*z0.shape[:-1], n_steps + 1)
         return states.reshape(*shape, z0.shape[-1]), energies.reshape(shape)
-
-    def under(self, step):
-        """A copy under another step, with the same H and dt."""
-        other = copy.deepcopy(self)
-        other.step = as_step(step)
-        return other
 
     def save_pretrained(self, folder):
         """Save the network with its step and dt; `HNN.from_pretrained(folder)` reads an `HNN` alone.
@@ -134,7 +138,7 @@ class HamiltonianDynamics(nn.Module):
         return loaded
 
 
-class DrivenDynamics(HamiltonianDynamics):
+class DrivenDynamics(Dynamics):
     """Actions u as forces G u on p, each held over one embedding: `rollout(z0, actions)`.
 
     `control` maps actions to forces, (…, A) → (…, D/2): a matrix G as `nn.Linear`, or any module.
@@ -161,7 +165,8 @@ class RotatedDynamics(HamiltonianDynamics):
 
     def __init__(self, hamiltonian, latent_dim, step=leapfrog_step, dt=1.0):
         super().__init__(hamiltonian, step, dt)
-        self.rotation = orthogonal(nn.Linear(latent_dim, latent_dim, bias=False))
+        self.rotation = nn.Linear(latent_dim, latent_dim, bias=False)
+        orthogonal(self.rotation)
         self.rotation.weight = torch.eye(latent_dim)
 
     def rollout(self, z0, n_steps):

@@ -5,13 +5,14 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from ..runs.files import explain_write_error, write_atomically, write_json
 
 DYNAMICS = "dynamics.json"  # what moves a saved Hamiltonian: `HamiltonianDynamics.save_pretrained`
 
 
-class SavedModel:
+class SavedModel(nn.Module):
     """`save_pretrained(folder)` and `from_pretrained(folder)`; subclasses name their arguments in `config`.
 
     `model.safetensors` holds the weights in their dtype, `config.json` the arguments of the class.

@@ -22,12 +22,12 @@ class _Softplus(torch.autograd.Function):
         ctx.save_for_forward(*inputs)
 
     @staticmethod
-    def backward(ctx, output_bar):
-        return output_bar * torch.sigmoid(ctx.saved_tensors[0])
+    def backward(ctx, *grad_outputs):
+        return grad_outputs[0] * torch.sigmoid(ctx.saved_tensors[0])
 
     @staticmethod
-    def jvp(ctx, tangent):
-        return tangent * torch.sigmoid(ctx.saved_tensors[0])
+    def jvp(ctx, *grad_inputs):
+        return grad_inputs[0] * torch.sigmoid(ctx.saved_tensors[0])
 
 
 softplus = _Softplus.apply

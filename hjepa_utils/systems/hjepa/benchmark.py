@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -53,7 +53,8 @@ class Solver(nn.Module):
         from torchdiffeq import odeint  # here, because the rest is timed without it, too
 
         times = torch.arange(n_steps + 1, device=z0.device, dtype=z0.dtype)
-        return odeint(self.field, z0, times, method=self.method).movedim(0, -2)
+        states = cast(torch.Tensor, odeint(self.field, z0, times, method=self.method))
+        return states.movedim(0, -2)
 
 
 class Fast(NamedTuple):

@@ -1,7 +1,7 @@
 """The paper's figures 1 and 2, for notebooks 1 and 2. Every function returns the figure."""
 
 import matplotlib.pyplot as plt
-from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
+from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
 
 from ...plotting import PALETTE
 
@@ -16,7 +16,7 @@ def plot_pipeline(frames, latent_dim, n_clips):
     for i, frame in enumerate(frames):
         left, bottom = 0.3 + 0.45 * i, 1.5 - 0.3 * i + 0.3 * (len(frames) - 1)
         axes.imshow(frame, extent=(left, left + 2, bottom, bottom + 2), zorder=10 + i)
-        axes.add_patch(plt.Rectangle((left, bottom), 2, 2, fill=False, ec="white", lw=1, zorder=10 + i))
+        axes.add_patch(Rectangle((left, bottom), 2, 2, fill=False, ec="white", lw=1, zorder=10 + i))
     half = latent_dim // 2
     stages = (
         (5.5, 3.4, "frozen V-JEPA 2\nmean over tokens", "0.85"),

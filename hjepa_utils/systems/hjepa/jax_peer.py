@@ -25,7 +25,7 @@ def usable(device):
 
 def load():
     """jax with float32 products that are exactly that."""
-    import jax
+    import jax  # pyright: ignore[reportMissingImports]  # an extra
 
     jax.config.update("jax_default_matmul_precision", "float32")
     return jax
@@ -110,7 +110,7 @@ def loss(parameters, windows, weight):
 
 def update_call(model, windows, *, weight=0.5, lr=1e-3, weight_decay=1e-5):
     """A function without arguments: one jitted update like `benchmark.update_call`; the loss, (1)."""
-    import optax
+    import optax  # pyright: ignore[reportMissingImports]  # an extra
 
     jax = load()
     optimiser = optax.adamw(lr, weight_decay=weight_decay)

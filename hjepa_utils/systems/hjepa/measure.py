@@ -119,7 +119,7 @@ def main(argv=None):
     arguments; 130 if it was interrupted: then the file holds the parts that were done.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m hjepa_utils benchmark", description=__doc__.split(":")[0]
+        prog="python -m hjepa_utils benchmark", description="All that is measured on one device in one run"
     )
     parser.add_argument("--out", required=True, type=_home_path, metavar="FILE", help="the JSON file")
     parser.add_argument("--quick", action="store_true", help="tiny settings, to try it")

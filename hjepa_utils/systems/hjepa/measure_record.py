@@ -5,6 +5,7 @@ import math
 import sys
 import time
 from contextlib import redirect_stdout
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,8 @@ class Record:
 
     def __init__(self, file, settings, device, *, limit):
         self.file, self.settings, self.device, self.limit = file, settings, device, limit
-        self.content, self.begin = {"errors": []}, time.perf_counter()
+        self.content: dict[str, Any] = {"errors": []}
+        self.begin = time.perf_counter()
 
     @property
     def elapsed(self):
