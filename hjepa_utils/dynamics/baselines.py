@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from .hamiltonian import check_state, whole_numbers
-from .integrators import check_n_steps, repeat, runge_kutta_4
+from .integrators import check_n_steps, in_own_precision, repeat, runge_kutta_4
 from .saved import SavedModel
 
 
@@ -39,6 +39,7 @@ class BaselineMLP(SavedModel):
         change = self.network(check_state(z, self.latent_dim, like=self.network[0].weight))
         return z + change if self.residual else change
 
+    @in_own_precision
     def rollout(self, z0, n_steps):
         return repeat(self, z0, n_steps)
 

@@ -11,10 +11,17 @@ def fixed_point(function, start, name, *, max_iterations=100):
     """The x near `start` with x = function(x), for a contraction of tensors of one shape.
 
     Differentiable once, with respect to all that `function` depends on: by the implicit function
-    theorem the gradient costs a second iteration and no more memory than one evaluation. Not for
-    torch.func's transforms. Raises `NotConverged` with `name` and the residual reached if either
-    iteration does not converge to rounding.
+    theorem the gradient costs a second iteration and no more memory than one evaluation. Raises
+    `NotConverged` with `name` and the residual reached if either iteration does not converge to
+    rounding, and `RuntimeError` within torch.func's transforms, where no tensor tells whether it has.
     """
+    try:
+        torch.empty(0).requires_grad_()  # which they all forbid
+    except RuntimeError:
+        raise RuntimeError(
+            f"{name} cannot be taken by torch.func's transforms: differentiate it by torch.autograd, or "
+            "take its Jacobian from step_jacobian"
+        ) from None
     with torch.no_grad():
         x = _iterate(function, start, name, max_iterations, at_least=1.0)
     if not torch.is_grad_enabled():

@@ -23,12 +23,16 @@ class Hamiltonian(nn.Module):
     separable = False
 
     def gradient(self, z):
-        """∇H = (∂H/∂q, ∂H/∂p): (…, D) → (…, D), itself differentiable."""
+        """∇H = (∂H/∂q, ∂H/∂p): (…, D) → (…, D), itself differentiable, also by torch.func's transforms."""
         if torch.is_inference_mode_enabled():
             raise ValueError("gradients of H need autograd: use torch.no_grad(), not torch.inference_mode()")
         with torch.enable_grad():
             # The gradient at z is wanted in no_grad mode too, and for a z that is itself a result.
-            z = z if z.requires_grad else z.detach().requires_grad_()
+            try:
+                leaf = z.detach().requires_grad_()
+            except RuntimeError:  # within a transform of torch.func, which has a gradient of its own
+                return torch.func.grad(lambda z: self(z).sum())(z)
+            z = z if z.requires_grad else leaf
             return torch.autograd.grad(self(z).sum(), z, create_graph=True)[0]
 
     def gradient_q(self, z):
@@ -65,7 +69,7 @@ class Forced(Hamiltonian):
 
 
 class SoftplusNetwork(nn.Module):
-    """A softplus MLP with one output: `forward(z)`: (…, n) → (…), n at least 1; a gradient in closed form.
+    """A softplus MLP with one output: `forward(x)`: (…, n) → (…), n at least 1; a gradient in closed form.
 
     Softplus' derivative is the sigmoid. Weights start xavier-normal with gain 0.5 and zero bias.
     """
@@ -78,24 +82,24 @@ class SoftplusNetwork(nn.Module):
             nn.init.xavier_normal_(layer.weight, gain=0.5)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, z):
-        return self.layers[-1](softplus(self._preactivations(z)[-1])).squeeze(-1)
+    def forward(self, x):
+        return self.layers[-1](softplus(self._preactivations(x)[-1])).squeeze(-1)
 
     def gradient(self, z):
         """∂/∂z: (…, n) → (…, n)."""
         return self._gradient_at_first_layer(z) @ self.layers[0].weight
 
-    def _preactivations(self, z):
+    def _preactivations(self, x):
         """W_k h_{k-1} + b_k for every hidden layer k."""
         weight = self.layers[0].weight
-        preactivations = [self.layers[0](check_state(z, weight.shape[1], like=weight))]
+        preactivations = [self.layers[0](check_state(x, weight.shape[1], like=weight))]
         for layer in self.layers[1:-1]:
             preactivations.append(layer(softplus(preactivations[-1])))
         return preactivations
 
-    def _gradient_at_first_layer(self, z):
-        """∂H/∂(W₁z + b₁): (…, n) → (…, hidden_dims[0]); the gradient is this times W₁."""
-        slopes = [torch.sigmoid(a) for a in self._preactivations(z)]
+    def _gradient_at_first_layer(self, x):
+        """∂H/∂(W₁x + b₁): (…, n) → (…, hidden_dims[0]); the gradient is this times W₁."""
+        slopes = [torch.sigmoid(a) for a in self._preactivations(x)]
         gradient = self.layers[-1].weight[0] * slopes[-1]
         for layer, slope in zip(self.layers[-2:0:-1], slopes[-2::-1], strict=True):
             gradient = (gradient @ layer.weight) * slope

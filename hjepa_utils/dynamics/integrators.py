@@ -5,6 +5,8 @@ the last axis; only Tao's takes two copies of z, side by side. The implicit ones
 GNI stands for Hairer, Lubich & Wanner, *Geometric Numerical Integration* (2nd edition, Springer 2006).
 """
 
+from functools import wraps
+
 import torch
 
 from .fast_rollout import split_rollout
@@ -161,6 +163,20 @@ def repeat(advance, z0, n_steps):
     for _ in range(n_steps):
         states.append(advance(states[-1]))
     return torch.stack(states, dim=-2)
+
+
+def in_own_precision(method):
+    """Decorator of a model's method: autocast does not reach it, for a rollout adds its rounding up."""
+
+    @wraps(method)
+    def without_autocast(self, *args, **kwargs):
+        device = next(self.parameters()).device.type
+        if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+            return method(self, *args, **kwargs)
+        with torch.autocast(device, enabled=False):
+            return method(self, *args, **kwargs)
+
+    return without_autocast
 
 
 def check_n_steps(n_steps):

@@ -13,7 +13,16 @@ from ..runs.files import write_json
 from .fast_rollout import SplitRollout
 from .hamiltonian import HNN, SeparableHNN, check_state, whole_number
 from .implicit import implicit_midpoint_step, stormer_verlet_step
-from .integrators import check_n_steps, driven_rollout, euler_step, leapfrog_step, rk4_step, rollout, tao_step
+from .integrators import (
+    check_n_steps,
+    driven_rollout,
+    euler_step,
+    in_own_precision,
+    leapfrog_step,
+    rk4_step,
+    rollout,
+    tao_step,
+)
 from .saved import DYNAMICS, read_config
 from .step import as_step
 
@@ -68,6 +77,7 @@ class Dynamics(nn.Module):
         """The time of one step."""
         return self.clamped_dt
 
+    @in_own_precision
     def energy(self, z):
         """The learned H: (…, D) → (…), in arbitrary units."""
         return self.hamiltonian(z)
@@ -82,9 +92,11 @@ class Dynamics(nn.Module):
 class HamiltonianDynamics(Dynamics):
     """Hamilton's equations for z alone, z = (q, p); see `Dynamics`."""
 
+    @in_own_precision
     def rollout(self, z0, n_steps):
         return rollout(self.step, self.hamiltonian, z0, self.step_dt, n_steps)
 
+    @in_own_precision
     def rollout_with_energy(self, z0, n_steps):
         """What training needs, (…, D) → (…, n_steps + 1, D) and (…, n_steps + 1), differentiable once.
 
@@ -148,10 +160,12 @@ class DrivenDynamics(Dynamics):
         super().__init__(hamiltonian, step, dt)
         self.control = control
 
+    @in_own_precision
     def rollout(self, z0, actions):
         """z0 (…, D), actions (…, n, A) → (…, n + 1, D)."""
         return driven_rollout(self.step, self.hamiltonian, z0, self.step_dt, self.control(actions))
 
+    @in_own_precision
     def rollout_with_energy(self, z0, actions):
         states = self.rollout(z0, actions)
         return states, self.energy(states)
@@ -169,15 +183,18 @@ class RotatedDynamics(HamiltonianDynamics):
         orthogonal(self.rotation)
         self.rotation.weight = torch.eye(latent_dim)
 
+    @in_own_precision
     def rollout(self, z0, n_steps):
         rotation = self.rotation.weight
         check_state(z0, len(rotation), like=rotation)
         return super().rollout(z0 @ rotation, n_steps) @ rotation.T
 
+    @in_own_precision
     def energy(self, z):
         rotation = self.rotation.weight
         return self.hamiltonian(check_state(z, len(rotation), like=rotation) @ rotation)
 
+    @in_own_precision
     def rollout_with_energy(self, z0, n_steps):
         rotation = self.rotation.weight
         check_state(z0, len(rotation), like=rotation)
@@ -198,10 +215,12 @@ class SubstepDynamics(HamiltonianDynamics):
     def step_dt(self):
         return self.clamped_dt / self.substeps
 
+    @in_own_precision
     def rollout(self, z0, n_steps):
         check_n_steps(n_steps)
         return super().rollout(z0, n_steps * self.substeps)[..., :: self.substeps, :]
 
+    @in_own_precision
     def rollout_with_energy(self, z0, n_steps):
         check_n_steps(n_steps)
         states, energies = super().rollout_with_energy(z0, n_steps * self.substeps)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial, update_wrapper
+from inspect import signature
 
 HALF_KICK_DRIFT_HALF_KICK = ((1 / 2, 0), (0, 1), (1 / 2, 0))
 
@@ -12,7 +13,8 @@ class Step:
     `name`; `order` (of the local error's power, less one) and `joint_order`, the same for an H that is
     not T(p) + V(q); `stages`, a (kick, drift) per evaluation of ∇H where the step is a sequence of
     those, in units of dt; `implicit`, whether it solves an equation; `copies` of z that it moves side
-    by side; `jacobian(hamiltonian, z, dt)`, ∂z'/∂z where torch.func cannot differentiate the step.
+    by side; `jacobian(hamiltonian, z, dt)`, ∂z'/∂z where torch.func cannot differentiate the step,
+    with the same options as the step.
     A new step is a function with these facts. Where there are `stages`, fast rollouts go by them and not
     by the function; `predictors.STEPS` names the steps that are saved with a model.
     """
@@ -44,11 +46,18 @@ class Step:
         return self.name
 
     def with_options(self, **options):
-        """The same step with other options, such as `tao_step.with_options(binding=2.0)`."""
-        if self.jacobian:
-            raise ValueError(f"{self} brings a Jacobian that knows of no options: declare a step of your own")
+        """The same step with other options, such as `tao_step.with_options(binding=2.0)`.
+
+        Raises `ValueError` for an option that the step, or the Jacobian it brings, does not take.
+        """
+        for name, function in {f"{self}": self.advance, f"the Jacobian of {self}": self.jacobian}.items():
+            try:
+                signature(function or self.advance).bind("hamiltonian", "z", "dt", **options)
+            except TypeError as error:
+                raise ValueError(f"{name} does not take these options: {error}") from None
+        jacobian = self.jacobian and partial(self.jacobian, **options)
         facts = {k: getattr(self, k) for k in ("order", "joint_order", "stages", "implicit", "copies")}
-        other = Step(partial(self.advance, **options), **facts)
+        other = Step(partial(self.advance, **options), jacobian=jacobian, **facts)
         other.name = f"{self.name}({', '.join(f'{k}={v}' for k, v in options.items())})"
         return other
 

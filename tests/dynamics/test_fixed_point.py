@@ -6,6 +6,7 @@ import weakref
 
 import pytest
 import torch
+from torch.func import grad, jacfwd, jacrev, vmap
 
 from hjepa_utils.dynamics.fixed_point import fixed_point
 
@@ -115,6 +116,12 @@ def test_a_function_of_nothing_else_has_the_value_and_leaves_its_start_alone(ena
         x = fixed_point(torch.cos, start, "x")
     assert x.item() == pytest.approx(DOTTIE, abs=1e-14)
     assert start.item() == 0.3 and not start.requires_grad
+
+
+@pytest.mark.parametrize("transform", [vmap, jacrev, jacfwd, grad])
+def test_torch_funcs_transforms_are_refused_in_a_sentence(transform):
+    with pytest.raises(RuntimeError, match=r"^the test cannot be taken by torch\.func's transforms: "):
+        transform(lambda start: fixed_point(torch.cos, start, "the test").sum())(scalar(0.3)[None])
 
 
 @pytest.mark.parametrize(("slope", "residual"), [(-1.0, "2"), (2.0, "0.5")])

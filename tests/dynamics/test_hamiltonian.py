@@ -4,14 +4,18 @@ import math
 
 import pytest
 import torch
+from torch import no_grad
 from torch.autograd import gradcheck
-from torch.func import hessian, vmap
+from torch.func import functional_call, grad, hessian, jacfwd, jacrev, vmap
 
 from hjepa_utils import (
     HNN,
     Hamiltonian,
     HamiltonianDynamics,
     SeparableHNN,
+    leapfrog_step,
+    rk4_step,
+    tao_step,
 )
 from hjepa_utils.dynamics.hamiltonian import FeatureHamiltonian, fourier_features
 
@@ -83,9 +87,7 @@ def test_the_gradient_can_be_differentiated_by_the_weights(model):
 
     def gradient_of(*weights):
         state = dict(zip(names, weights, strict=True))
-        return torch.func.functional_call(
-            GradientOf(model), {f"model.{k}": v for k, v in state.items()}, (z,)
-        )
+        return functional_call(GradientOf(model), {f"model.{k}": v for k, v in state.items()}, (z,))
 
     assert gradcheck(gradient_of, tuple(names.values()), fast_mode=True)
 
@@ -146,6 +148,39 @@ def test_the_base_class_differentiates_within_no_grad_and_twice():
     second = torch.autograd.grad(Pendulum().gradient(z).sum(), z)[0]
     expected = torch.cat([torch.cos(z[:3]), torch.ones(3, dtype=torch.float64)])
     torch.testing.assert_close(second, expected, rtol=1e-14, atol=0)
+
+
+class Tanh(Hamiltonian):
+    """An energy of one's own: joint, with weights, its gradient by autograd."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = torch.nn.Linear(6, 5).double()
+
+    def forward(self, z):
+        return torch.tanh(self.layer(z)).square().sum(dim=-1)
+
+
+@pytest.mark.parametrize("step", [leapfrog_step, rk4_step, tao_step])
+@pytest.mark.parametrize("transform", [jacrev, jacfwd, lambda end: no_grad()(jacrev(end))])
+def test_torch_func_differentiates_a_rollout_of_an_energy_of_ones_own(step, transform):
+    dynamics, z0 = HamiltonianDynamics(Tanh(), step).double(), points(3, 6)
+    end = lambda z: dynamics.rollout(z, 2)[..., -1, :]  # noqa: E731
+    expected = torch.stack([torch.autograd.functional.jacobian(end, z) for z in z0])
+    torch.testing.assert_close(torch.stack([transform(end)(z) for z in z0]), expected, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(vmap(transform(end))(z0), expected, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(vmap(end)(z0), end(z0), rtol=1e-14, atol=0)
+    torch.testing.assert_close(vmap(end)(z0.clone().requires_grad_()), end(z0), rtol=1e-14, atol=0)
+
+
+def test_torch_func_differentiates_by_the_weights_of_an_energy_of_ones_own():
+    model = GradientOf(Tanh())
+    for z in (points(3, 6), points(3, 6).requires_grad_()):
+        loss = lambda weights, z=z: functional_call(model, weights, (z,)).square().sum()  # noqa: E731
+        expected = torch.autograd.grad(model(z).square().sum(), list(model.parameters()))
+        found = grad(loss)(dict(model.named_parameters()))
+        torch.testing.assert_close(tuple(found.values()), expected, rtol=1e-13, atol=0)
 
 
 @pytest.mark.parametrize("width", [7, 1, 0, -2])

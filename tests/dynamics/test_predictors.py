@@ -488,3 +488,36 @@ def test_a_rotation_of_another_width_or_dtype_is_named(hamiltonian, z0):
             method(torch.zeros(3, 6))
         with pytest.raises(ValueError, match=r"computes in torch.float32, got z in torch.float64"):
             method(torch.zeros(3, 8, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        HamiltonianDynamics(steep(HNN(8, (16, 12)))),
+        HamiltonianDynamics(steep(HNN(8, (16, 12))), stormer_verlet_step),
+        HamiltonianDynamics(steep(SeparableHNN(8, (16, 12)))),
+        HamiltonianDynamics(FeatureHamiltonian(steep(HNN(8, (16, 12))), torch.tanh)),
+        SubstepDynamics(steep(HNN(8, (16, 12))), 2),
+        RotatedDynamics(steep(HNN(8, (16, 12))), 8),
+        BaselineMLP(8, (16,)),
+    ],
+)
+def test_autocast_does_not_reach_a_rollout(model, z0):
+    def states_and_slopes(autocast):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            results = [model.rollout(z0, 5)]
+            if isinstance(model, HamiltonianDynamics):
+                results += [*model.rollout_with_energy(z0, 5), model.energy(z0)]
+        loss = sum(result.square().sum() for result in results)
+        return results, torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)
+
+    torch.testing.assert_close(states_and_slopes(True), states_and_slopes(False), rtol=0, atol=0)
+
+
+def test_autocast_does_not_reach_a_driven_rollout(z0):
+    driven = DrivenDynamics(steep(SeparableHNN(8, (16, 12))), torch.nn.Linear(2, 4))
+    actions = torch.ones(3, 5, 2)
+    expected = driven.rollout_with_energy(z0, actions)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = driven.rollout_with_energy(z0, actions)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)

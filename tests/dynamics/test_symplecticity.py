@@ -23,6 +23,7 @@ from hjepa_utils import (
     symplectic_defect,
     tao_step,
 )
+from hjepa_utils.dynamics.step import declared
 from hjepa_utils.dynamics.symplecticity import symplectic_form
 
 IMPLICIT = (implicit_midpoint_step, stormer_verlet_step)
@@ -92,6 +93,39 @@ def test_the_jacobian_of_an_implicit_step_is_that_of_finite_differences(network,
     with torch.no_grad():
         expected = (step(network, z + shifts, 0.3) - step(network, z - shifts, 0.3)).T / 2e-5
     torch.testing.assert_close(step_jacobian(step, network, z, 0.3), expected, rtol=0, atol=1e-9)
+
+
+def shrunk_jacobian(hamiltonian, z, dt, *, rate=1.0):
+    return math.exp(-rate * dt) * torch.eye(len(z), dtype=z.dtype)
+
+
+@declared(order=1, jacobian=shrunk_jacobian)
+def shrinking_step(hamiltonian, z, dt, *, rate=1.0):
+    return math.exp(-rate * dt) * z
+
+
+def test_a_steps_own_jacobian_has_the_options_of_the_step():
+    z = points(4)
+    for step in (shrinking_step, shrinking_step.with_options(rate=3.0)):
+        expected = jacobian(lambda z, step=step: step(Oscillator(), z, 0.2), z)
+        torch.testing.assert_close(step_jacobian(step, Oscillator(), z, 0.2), expected, rtol=1e-15, atol=0)
+    assert step_jacobian(step, Oscillator(), z, 0.2)[0, 0] == math.exp(-3.0 * 0.2)
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (tao_step, "tao_step does not take these options: .*'speed'"),
+        (implicit_midpoint_step, "implicit_midpoint_step does not take these options: .*'speed'"),
+        (
+            declared(jacobian=shrunk_jacobian)(lambda h, z, dt, speed=1.0: z),
+            "the Jacobian of <lambda> does not take these options: .*'speed'",
+        ),
+    ],
+)
+def test_options_that_a_step_or_its_jacobian_does_not_take_are_refused(step, words):
+    with pytest.raises(ValueError, match=f"^{words}$"):
+        step.with_options(speed=2.0)
 
 
 def test_the_form_is_blocks_of_0_1_minus_1_0():
