@@ -178,14 +178,15 @@ def growth(values, device, *, batch=32, dim=1024, horizon=3, rounds=5):
     for quantity, settings in values.items():
         grown[quantity] = {}
         for value in settings:
-            at = usual | {quantity: value}
+            setting = usual | {quantity: value}
             models = {
-                "HNN": HamiltonianDynamics(HNN(at["dim"])),
-                "MLP": BaselineMLP(at["dim"]),
+                "HNN": HamiltonianDynamics(HNN(setting["dim"])),
+                "MLP": BaselineMLP(setting["dim"]),
             }
             models = {name: model.to(device) for name, model in models.items()}
-            z0 = torch.randn(at["batch"], at["dim"], generator=torch.Generator().manual_seed(0)).to(device)
-            measured = milliseconds_per_step(models, z0, at["horizon"], rounds=rounds)
+            generator = torch.Generator().manual_seed(0)
+            z0 = torch.randn(setting["batch"], setting["dim"], generator=generator).to(device)
+            measured = milliseconds_per_step(models, z0, setting["horizon"], rounds=rounds)
             grown[quantity][value] = {name: float(np.median(ms)) for name, ms in measured.items()}
     return grown
 
