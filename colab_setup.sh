@@ -203,6 +203,9 @@ run_tests() {
   cd "$root"
   check "ruff check" "$python" -m ruff check .
   check "ruff format" "$python" -m ruff format --check .
+  if [ "$chosen" = tested ] && ! on_colab; then # other versions of the packages have other types
+    check "types" "$python" tests/check_types.py
+  fi
   check "unit tests" "${pytest[@]}" tests
   check "notebook chain" "${pytest[@]}" -m chain --durations=0 tests/notebooks/test_chain.py
   check "notebook outputs" "${pytest[@]}" --nbval --nbval-current-env tests/notebooks/test_outputs.py \

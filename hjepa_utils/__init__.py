@@ -113,10 +113,12 @@ _FETCHED = {
 }
 
 
-def __getattr__(name: str):
-    if name not in _FETCHED:
-        raise AttributeError(f"hjepa_utils has no {name!r}", name=name, obj=sys.modules[__name__])
-    return getattr(import_module(f".{_FETCHED[name]}", __name__), name)
+if not TYPE_CHECKING:  # or a checker would take every name for one of ours
+
+    def __getattr__(name: str):
+        if name not in _FETCHED:
+            raise AttributeError(f"hjepa_utils has no {name!r}", name=name, obj=sys.modules[__name__])
+        return getattr(import_module(f".{_FETCHED[name]}", __name__), name)
 
 
 def __dir__():
