@@ -58,7 +58,7 @@ install_on_colab() {
   before="$(versions)"
   constraints="$(mktemp)"
   grep -E '^(torch|torchvision|torchcodec|numpy)==' <<<"$before" >"$constraints" || true
-  "$python" -m pip install --quiet --constraint "$constraints" --requirement "$requirements" ||
+  "$python" -m pip install --quiet --constraint "$constraints" --requirement <(needed) ||
     die "pip could not install requirements.txt; its reason is above"
   rm "$constraints"
   replaced="$(LC_ALL=C comm -23 <(echo "$before") <(versions) | tr '\n' ' ')"
@@ -159,7 +159,7 @@ install_ffmpeg() {
   fi
 }
 
-# Versions that the oldest Python can install, the newer ones can too; and Linux x86-64 needs the most packages.
+# Versions for the oldest Python suit the newer ones too, and Linux x86-64 needs the most packages.
 write_lock() {
   local made
   [ "$(uname -sm)" = "Linux x86_64" ] || die "a lock file is made on Linux x86-64, which needs every package"
@@ -206,7 +206,8 @@ run_tests() {
   if [ "$chosen" = tested ] && ! on_colab; then # other versions of the packages have other types
     check "types" "$python" tests/check_types.py
   fi
-  check "unit tests" "${pytest[@]}" tests
+  # One process a core, one thread each: threads of several processes would wait for each other.
+  check "unit tests" env OMP_NUM_THREADS=1 "${pytest[@]}" -n logical --maxprocesses 4 --dist worksteal tests
   check "notebook chain" "${pytest[@]}" -m chain --durations=0 tests/notebooks/test_chain.py
   check "notebook outputs" "${pytest[@]}" --nbval --nbval-current-env tests/notebooks/test_outputs.py \
     notebooks/[0-9][0-9]_*.ipynb
@@ -223,8 +224,9 @@ except KeyboardInterrupt:
     print("\ninterrupted: the same command goes on where it stopped", file=sys.stderr)
     sys.exit(130)'
 
+command="${1-}"
 use_set "${HJEPA_VERSIONS:-tested}"
-case "${1-}" in
+case "$command" in
   "")
     setup
     echo "H-JEPA is set up."

@@ -100,12 +100,13 @@ def prepare(dynamics, train_windows, test_windows, seed, checkpoint, label, **se
 
 def finish(prepared):
     """Train in place from where the kept state stands; the history of `fit`, without its warning."""
-    dynamics, windows, seed, settings, weights, *keep, label = prepared
+    dynamics, (train_windows, test_windows), seed, settings, weights, file, made_from, label = prepared
 
     def draw(epoch):
-        return _batches(len(windows[0]), settings.batch_size, seed, epoch)
+        return _batches(len(train_windows), settings.batch_size, seed, epoch)
 
-    return _train(dynamics, *windows, settings, weights, draw, seed, clip_grad_norm_, *keep, label)
+    how = settings, weights, draw, seed, clip_grad_norm_
+    return _train(dynamics, train_windows, test_windows, *how, file, made_from, label)
 
 
 def fit_seeds(models, train_windows, test_windows, *, seeds, checkpoint=None, label="", **settings):
