@@ -20,6 +20,9 @@ class InEncoderUnits(nn.Module):
     `dynamics` is the predictor itself, `standardiser` what its training data were standardised by.
     """
 
+    mean: torch.Tensor  # (D,)
+    scale: torch.Tensor
+
     def __init__(self, dynamics, standardiser):
         super().__init__()
         self.dynamics = dynamics
