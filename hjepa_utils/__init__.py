@@ -95,9 +95,10 @@ from .systems.hjepa.paper import PUBLISHED, paper_arms
 
 if TYPE_CHECKING:
     from .latents.clips import encode_video, encode_videos, simulate_latents
-    from .latents.encoder import Encoder, load_encoder, random_encoder, resize_frames
+    from .latents.encoder import Encoder, load_encoder, random_encoder
     from .latents.folder import encode_folder
     from .latents.image_encoder import encode_images, load_image_encoder
+    from .latents.pictures import resize_frames
 
 _FETCHED = {
     "encode_folder": "latents.folder",
@@ -108,7 +109,7 @@ _FETCHED = {
     "load_encoder": "latents.encoder",
     "load_image_encoder": "latents.image_encoder",
     "random_encoder": "latents.encoder",
-    "resize_frames": "latents.encoder",
+    "resize_frames": "latents.pictures",
     "simulate_latents": "latents.clips",
 }
 

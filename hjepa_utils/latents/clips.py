@@ -1,8 +1,6 @@
 """From videos to latents: each frame decoded once, in the background, clips encoded in batches."""
 
-from collections import deque
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +10,9 @@ import torch
 from einops import rearrange
 
 from ..simulators.billiards import render_frames, simulate_collisions
-from .encoder import resize_frames
+from .batches import batches, made_ahead
 from .names import FRAMINGS
+from .pictures import resize_frames
 from .video import frame_rate, stream_video
 from .windows import Clips, first_not_finite, whole
 
@@ -67,17 +66,17 @@ def encode_videos(
 
     Raises `ValueError` for options out of range, `TypeError` for one video instead of several.
     """
-    one = isinstance(videos, str | bytes | Path) or not isinstance(videos, Iterable)
-    if one or getattr(videos, "ndim", 5) < 5:
+    one = isinstance(videos, str | bytes | Path) or getattr(videos, "ndim", 5) < 5
+    if one or not isinstance(videos, Iterable):
         kind = type(videos).__name__
         raise TypeError(f"videos must be a list of videos, got one {kind}: put it into [ ]")
     clips = Clips(whole(clip_frames, "clip_frames"), whole(stride, "stride"))
     batch_size = _check_options(encoder, clips, stride_seconds, batch_size, framing)
 
     def clips_of(video):
-        return (
-            clips if stride_seconds is None else clips.spaced(stride_seconds, _checked_rate(video, rate_of))
-        )
+        if stride_seconds is None:
+            return clips
+        return clips.spaced(stride_seconds, _checked_rate(video, rate_of))
 
     return _encoded(encoder, iter(videos), clips_of, batch_size, framing, fill_up)
 
@@ -123,7 +122,7 @@ class _Job:
 def _encoded(encoder, videos, clips_of, batch_size, framing, fill_up):
     """Yield (video, latents or exception) in order; the next batches are made meanwhile."""
     jobs = ((job, _clips(job, encoder, clips_of, framing)) for job in map(_Job, videos))
-    for clips, parts in _made_ahead(_batches(jobs, batch_size, fill_up), encoder.device):
+    for clips, parts in made_ahead(batches(jobs, batch_size, fill_up), encoder.device):
         latents, error = _embed(encoder, clips)
         for job, n_clips in parts:
             if n_clips:
@@ -137,57 +136,14 @@ def _encoded(encoder, videos, clips_of, batch_size, framing, fill_up):
 def _embed(encoder, clips):
     """The embeddings of a batch, and the exception that left it without."""
     none = torch.empty(0, encoder.latent_dim)
+    if clips is None:
+        return none, None
     try:
-        return (none if clips is None else encoder.embed(clips)), None
+        return encoder.embed(clips), None
     except torch.OutOfMemoryError:
         return none, RuntimeError(f"out of memory with {len(clips)} clips at once: use a smaller batch size")
     except RuntimeError as error:
         return none, error
-
-
-def _made_ahead(items, device, n_ahead=2):
-    """Yield the same items, made in a background thread, `n_ahead` before they are asked for."""
-    with ThreadPoolExecutor(1, initializer=_begin_own_stream, initargs=(device,)) as thread:
-        ahead = deque(thread.submit(next, items, None) for _ in range(n_ahead))
-        try:
-            while (item := ahead.popleft().result()) is not None:
-                ahead.append(thread.submit(next, items, None))
-                yield item
-        finally:
-            thread.shutdown(wait=False, cancel_futures=True)
-
-
-def _begin_own_stream(device):
-    """On a GPU, what this thread copies must not queue behind the encoder's work."""
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-        torch.cuda.set_stream(torch.cuda.Stream(device))
-
-
-def _batches(jobs, size, fill_up):
-    """Yield (uint8 (size, T, 3, S, S), [(job, number of its clips)]); 0 clips mark a video's end."""
-    held, parts, room = [], [], size
-    for job, pieces in jobs:
-        for piece in pieces:
-            while len(piece):
-                held.append(piece[:room])
-                parts.append((job, len(held[-1])))
-                piece, room = piece[room:], room - len(held[-1])
-                if room == 0:
-                    yield _stacked(held), parts
-                    held, parts, room = [], [], size
-        parts.append((job, 0))
-    if held and fill_up:
-        held.append(held[0].new_zeros(room, *held[0].shape[1:]))
-    if parts:
-        yield (_stacked(held) if held else None), parts
-
-
-def _stacked(held):
-    batch = torch.cat(held).contiguous()
-    if batch.is_cuda:  # the encoder works on another stream and must find it complete
-        torch.cuda.current_stream(batch.device).synchronize()
-    return batch
 
 
 def _clips(job, encoder, clips_of, framing):

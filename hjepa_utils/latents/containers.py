@@ -56,8 +56,8 @@ def bytes_missing(path):
     if container == "ogg":
         page = tail.rfind(b"OggS")
         return int(page >= 0 and not tail[page + 5 : page + 6] >= b"\4")
-    promised = {"matroska": _segment_end, "flv": _flv_size, "asf": _asf_size}.get(container, lambda head: 0)
-    return max(promised(head) - size, 0)
+    ends = {"matroska": _segment_end, "flv": _flv_size, "asf": _asf_size}
+    return max(ends[container](head) - size, 0) if container in ends else 0
 
 
 def is_interlaced(path):
@@ -164,11 +164,14 @@ def _h264_fields(sps):
 
     try:
         profile = number(8)
-        number(16), golomb()
+        number(16)
+        golomb()
         if profile in (100, 110, 122, 244, 44, 83, 86, 118, 128):
             if golomb() == 3:  # 4:4:4
                 number(1)
-            golomb(), golomb(), number(1)
+            golomb()
+            golomb()
+            number(1)
             if number(1):  # scaling matrices: rare, and long to skip
                 return False
         golomb()
@@ -176,10 +179,15 @@ def _h264_fields(sps):
         if order == 0:
             golomb()
         elif order == 1:
-            number(1), golomb(), golomb()
+            number(1)
+            golomb()
+            golomb()
             for _ in range(golomb()):
                 golomb()
-        golomb(), number(1), golomb(), golomb()
+        golomb()
+        number(1)
+        golomb()
+        golomb()
         return number(1) == 0
     except StopIteration:
         return False

@@ -12,6 +12,7 @@ from .containers import bytes_missing, kind
 from .facts import facts_of, remake, warn_of_facts, warn_of_times
 from .names import local_path
 
+MORE = 64  # frames tried after the last one that the index has
 PIECE_BYTES = 2**23  # decoded at once: 42 frames at 256 × 256, 1 in HD
 BEFORE_ALL = -(2**63)  # FFmpeg's time of a frame that has none
 NO_FFMPEG = (
@@ -70,13 +71,17 @@ def _in_order(path, decoder, n_frames, by_ranges):
     try:
         mapped = _from_start(path, n_indexed) if by_ranges else None
         while mapped and n_read < n_indexed:
-            batch = mapped.get_frames_in_range(n_read, min(n_read + n_frames, n_indexed))
+            # Not `get_frames_in_range`: it stops at the number that the header's duration gives.
+            batch = mapped.get_frames_at(list(range(n_read, min(n_read + n_frames, n_indexed))))
             shape = batch.data.shape[1:]
             n_read += len(batch.data)
             yield batch.data, batch.pts_seconds
     except (ValueError, RuntimeError, IndexError):
         mapped = None
-    rest = _singly(path, mapped, n_indexed) if mapped else islice(_anew(path, decoder), n_read, None)
+    if mapped:
+        rest = _singly(path, mapped, n_indexed, n_indexed + MORE)
+    else:
+        rest = islice(_anew(path, decoder), n_read, None)
     yield from _gathered(path, rest, n_frames, n_read, n_indexed, shape)
 
 
@@ -88,7 +93,7 @@ def _from_start(path, n_frames):
     frames come without a time (AVI, MPEG program streams), torchcodec skips those before the time
     that is asked for: ask for one before all times. The index is a little longer than the file's.
     """
-    index = [(k, int(k == 0)) for k in range(n_frames + 64)]
+    index = [(k, int(k == 0)) for k in range(n_frames + MORE)]
     if kind(path) in ("avi", "mpeg"):
         index.insert(0, (BEFORE_ALL, 0))
     entries = ",".join(f'{{"pts":{time},"duration":1,"key_frame":{key}}}' for time, key in index)
@@ -107,14 +112,14 @@ def _anew(path, decoder):
         mapped = _from_start(path, len(decoder))
         yield mapped.get_frame_at(0)
     except (ValueError, RuntimeError):  # no duration in the header, or no way back to the start
-        yield from _singly(path, decoder, 0)
+        yield from _singly(path, decoder, 0, len(decoder))
     else:
-        yield from _singly(path, mapped, 1)
+        yield from _singly(path, mapped, 1, len(decoder) + MORE)
 
 
-def _singly(path, decoder, k):
-    """Yield frame k and those after it, as many as come."""
-    while k < len(decoder):
+def _singly(path, decoder, start, stop):
+    """Yield the frames from `start` to before `stop`, as many as come."""
+    for k in range(start, stop):
         try:
             frame = decoder.get_frame_at(k)
         except (RuntimeError, IndexError) as error:
@@ -125,12 +130,11 @@ def _singly(path, decoder, k):
                 f"copy it again, or keep what can be read: {remake(path)}"
             ) from error
         yield frame
-        k += 1
 
 
 def _gathered(path, frames, n_frames, n_read, n_indexed, shape):
     """Yield (frames, their times) of single ones after the first `n_read`, which are of that shape."""
-    held, times = None, []
+    held, times = torch.empty(0), []
     for frame in frames:
         shape = shape or frame.data.shape
         if frame.data.shape != shape:

@@ -1,4 +1,4 @@
-"""Frozen V-JEPA 2 encoders and the pictures they take."""
+"""Frozen V-JEPA 2 encoders."""
 
 import copy
 import hashlib
@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 import transformers
 from huggingface_hub import HfApi
 from huggingface_hub.errors import (
@@ -22,10 +21,10 @@ from safetensors import SafetensorError
 from transformers import VJEPA2Config, VJEPA2Model
 
 from ..runs.hardware import pick_device, pick_encoder_dtype, seeded
-from .names import FRAMINGS, HUB_ID, PAPER_ENCODER
+from .names import HUB_ID, PAPER_ENCODER
+from .pictures import normalise
 
 EMBEDDED = Path(__file__).parents[1] / "assets" / "embedded_vjepa2"
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _MISFITS = (  # what a config.json that does not fit makes transformers raise
     RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, StrictDataclassError,
 )  # fmt: skip
@@ -155,41 +154,6 @@ def random_encoder(encoder, *, seed):
     return Encoder("random weights", model.eval().requires_grad_(False))
 
 
-def normalise(clips):
-    """uint8 (…, 3, H, W) → float32, by ImageNet's mean and standard deviation, as V-JEPA 2 expects."""
-    mean, std = (torch.tensor(v, device=clips.device).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
-    return (clips.float() / 255 - mean) / std
-
-
-def resize_frames(frames, size, *, framing="whole", label="video"):
-    """uint8 (n_frames, 3, H, W) → uint8 (n_frames, 3, size, size), anti-aliased.
-
-    A picture that is not square loses its sides, with a warning if there is a `label` to name.
-    """
-    if framing not in FRAMINGS:
-        raise ValueError(f"framing must be one of {FRAMINGS}, got {framing!r}")
-    height, width = frames.shape[-2:]
-    if height != width:
-        if label:
-            warnings.warn(f"{label} is {width}×{height}: its centre square is used", stacklevel=3)
-        frames = _centre_crop(frames, min(height, width))
-    if framing == "processor":
-        enlarged = round(size * 292 / 256)
-        return _centre_crop(_resize(frames, enlarged), size)
-    return _resize(frames, size)
-
-
-def _resize(frames, size):
-    if frames.shape[-1] == size:
-        return frames
-    return F.interpolate(frames, (size, size), mode="bilinear", antialias=True)
-
-
-def _centre_crop(frames, size):
-    top, left = (frames.shape[-2] - size) // 2, (frames.shape[-1] - size) // 2
-    return frames[..., top : top + size, left : left + size]
-
-
 def _check_folder(folder):
     """Raise unless it holds weights and a config.json of V-JEPA 2."""
     for file in ("config.json", "model.safetensors"):
@@ -199,7 +163,7 @@ def _check_folder(folder):
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
     except (ValueError, AttributeError, RecursionError) as error:  # no JSON, no object, or without end
         raise ValueError(f"{folder}/config.json is damaged: download or save the model again") from error
-    if kind != VJEPA2Model.config_class.model_type:
+    if kind != VJEPA2Config.model_type:
         raise ValueError(f"{folder} is not a V-JEPA 2 checkpoint: its config.json says {kind!r}")
 
 
@@ -230,7 +194,8 @@ def _from_pretrained(source, dtype, **options):
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     try:
-        model, report = VJEPA2Model.from_pretrained(
+        # With `output_loading_info` it returns two, which its annotation leaves out.
+        model, report = VJEPA2Model.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
             source, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
         )
     except SafetensorError as error:

@@ -10,9 +10,9 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from threading import Timer
-from typing import NamedTuple
 
 import torch
 from tqdm import tqdm
@@ -24,6 +24,7 @@ from .folder import check_apart, encode_folder
 from .names import FRAMINGS
 from .video import find_videos
 
+DESCRIPTION = "Latents of a folder of videos, shared out over processes, GPUs and nodes by Accelerate"
 NO_ACCELERATE = (
     "several processes need Accelerate to share the videos out, install it: pip install accelerate"
 )
@@ -34,7 +35,8 @@ DTYPES = ("float32", "bfloat16", "float16")
 _WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 
 
-class Process(NamedTuple):
+@dataclass(frozen=True)
+class Process:
     """One of `count` processes that were launched together; `gather` joins the lists they hand it."""
 
     index: int
@@ -70,7 +72,7 @@ def this_process():
         except (ValueError, RuntimeError) as error:
             message = f"the {count} processes of {name} do not find each other ({first_line(error)})"
             raise ValueError(f"{message}: unset it, or use accelerate launch") from error
-    return Process(state.process_index, state.num_processes, state.device, gather_object)
+    return Process(state.process_index, state.num_processes, pick_device(state.device), gather_object)
 
 
 def _world_size():
@@ -110,7 +112,7 @@ def extract_share(folder, out, name, process, *, compiled=False, dtype=None, **o
     encoder = load_encoder(name, device=process.device, dtype=dtype and getattr(torch, dtype))
     if compiled:
         encoder.compile()
-    done, failed = encode_folder(encoder, videos, out, share=process[:2], **options)
+    done, failed = encode_folder(encoder, videos, out, share=(process.index, process.count), **options)
     lines = [("failed", text if video in text else f"{video}: {text}") for video, text in failed.items()]
     return lines + [(fate, video) for video, fate in done.items()]
 
@@ -131,7 +133,7 @@ def main(argv=None):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="hjepa_utils extract", description=__doc__.split(":")[0])
+    parser = argparse.ArgumentParser(prog="hjepa_utils extract", description=DESCRIPTION)
     parser.add_argument("videos", help="a folder of videos")
     parser.add_argument("out", help="the folder for the latents, one safetensors file a video")
     parser.add_argument("--encoder", default="embedded", help="embedded, a hub id, or a folder")

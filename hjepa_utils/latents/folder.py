@@ -6,6 +6,7 @@ import warnings
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -69,7 +70,7 @@ def encode_folder(
     if index == 0:
         _warn_of_rates(videos, rates.of, Clips(clip_frames, stride), stride_seconds)
         _warn_of_others(folder, targets.values())
-    options = {"disable": True} if index else {}  # else as TQDM_DISABLE says
+    options: dict[str, Any] = {"disable": True} if index else {}  # else as TQDM_DISABLE says
     bar = tqdm(total=len(mine), initial=len(mine) - len(todo), desc=folder.name, unit="video", **options)
     with bar:
         failed = _save_all(latents, todo, hashes, rates, targets, manifest, bar)
@@ -195,7 +196,7 @@ def _warn_of_rates(videos, rate_of, clips, stride_seconds):
                 apart[video] = (clips.spaced(stride_seconds, rate) if stride_seconds else clips).seconds(rate)
     if not apart:
         return
-    slow, fast = max(apart, key=apart.get), min(apart, key=apart.get)
+    slow, fast = max(apart, key=apart.__getitem__), min(apart, key=apart.__getitem__)
     if apart[slow] > 1.01 * apart[fast]:
         of_rates = f"{slow.name} has {rates[slow]:.4g} frames/s, {fast.name} {rates[fast]:.4g}"
         advice = "use stride_seconds (--stride-seconds)"

@@ -1,11 +1,13 @@
 """The control without the order of frames: each encoded by itself with an image model, mean over a clip."""
 
+from typing import Any
+
 import timm
 import torch
-from timm.data import resolve_model_data_config
+from timm.data.config import resolve_model_data_config
 
 from ..runs.hardware import pick_device, seeded
-from .encoder import resize_frames
+from .pictures import resize_frames
 
 
 def load_image_encoder(name="vit_tiny_patch16_224", *, pretrained, seed, image_size=224, device=None):
@@ -14,18 +16,15 @@ def load_image_encoder(name="vit_tiny_patch16_224", *, pretrained, seed, image_s
     `pretrained=True` asks the hub; where it has none to give, and for `pretrained=False`, weights
     are drawn from `seed`. Returns (model, "pretrained" or "random weights").
     """
-    options = {"num_classes": 0, "img_size": image_size}
+    options: dict[str, Any] = {"num_classes": 0, "img_size": image_size}
+    device = pick_device(device)
     if pretrained:
         try:
-            return timm.create_model(name, pretrained=True, **options).eval().to(
-                pick_device(device)
-            ), "pretrained"
+            return timm.create_model(name, pretrained=True, **options).eval().to(device), "pretrained"
         except (OSError, RuntimeError) as error:
             print(f"{name}: no pretrained weights ({type(error).__name__}), random ones are used")
     with seeded(seed):
-        return timm.create_model(name, pretrained=False, **options).eval().to(
-            pick_device(device)
-        ), "random weights"
+        return timm.create_model(name, pretrained=False, **options).eval().to(device), "random weights"
 
 
 @torch.no_grad()

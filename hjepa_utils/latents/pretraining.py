@@ -15,6 +15,7 @@ are, and z must hold where they are and how they move. No position or velocity e
 """
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,14 +24,15 @@ from einops import rearrange
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
+from transformers import VJEPA2Config, VJEPA2Model
 
 from ..runs.checkpoints import resumable
 from ..runs.fingerprint import hash_code, hash_tensors
 from ..runs.hardware import pick_device, pick_encoder_dtype, seeded
 from ..simulators.billiards import render_frames, simulate_collisions
-from .encoder import VJEPA2Model, normalise, resize_frames
+from .pictures import normalise, resize_frames
 
-ARCHITECTURE = {
+ARCHITECTURE: dict[str, Any] = {
     "crop_size": 64, "frames_per_clip": 16, "patch_size": 16, "tubelet_size": 2,
     "hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 3, "mlp_ratio": 4,
     "pred_hidden_size": 96, "pred_num_hidden_layers": 2, "pred_num_attention_heads": 3,
@@ -80,7 +82,7 @@ class Pretraining(nn.Module):
 
     def __init__(self, settings):
         super().__init__()
-        self.encoder = VJEPA2Model(VJEPA2Model.config_class(**ARCHITECTURE))
+        self.encoder = VJEPA2Model(VJEPA2Config(**ARCHITECTURE))
         self.encoder.predictor.requires_grad_(False)  # the masked-token predictor has no part here
         self.target = FrameTarget(settings.target_dim)
         self.predictor = nn.Linear(ARCHITECTURE["hidden_size"], len(TARGET_FRAMES) * settings.target_dim)

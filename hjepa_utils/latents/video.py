@@ -125,7 +125,7 @@ def _checked(path, frames, fps):
     """The path, the frames as a dense tensor; `TypeError`, `ValueError` or `OSError` for any other."""
     try:
         if isinstance(frames, np.ndarray):  # torch takes no flipped view and warns of a read-only one
-            frames = np.require(frames, requirements="CW")
+            frames = np.require(frames, requirements=["C", "W"])
         frames = torch.as_tensor(frames).cpu().contiguous()
     except (TypeError, ValueError, RuntimeError) as error:  # sparse, or on "meta": no pixels
         what = (
@@ -140,7 +140,7 @@ def _checked(path, frames, fps):
         )
     if min(frames.shape[1:3]) < 2:
         raise ValueError(f"a video needs at least 2×2 pixels, got {_size(frames)}")
-    if not isinstance(fps, Real) or not 0 < fps < 2**31:
+    if not isinstance(fps, Real) or fps <= 0 or not fps < 2**31:
         raise ValueError(f"fps must be a number above 0 and below 2**31, got {fps!r}")
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"a video is named by a path (str or Path), got {type(path).__name__}")

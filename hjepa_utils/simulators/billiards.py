@@ -7,17 +7,27 @@ picture.
 """
 
 import reprlib
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 
-from .impacts import advance, tolerance
+from .checks import (
+    LARGE,
+    as_floats,
+    check_arena,
+    check_positive,
+    checked_masses,
+    checked_states,
+    is_number,
+    least_distance,
+    real_array,
+)
+from .impacts import advance
 
 COLOURS = ((0, 255, 255), (255, 0, 0), (0, 255, 0))  # cyan and red as in the paper's figure 2, then green
 SPEED_RANGE = (40.0, 200.0)  # px/s; the kinetic energy then varies by about half its mean
 _SUBPIXEL_BITS = 8  # cv2.circle takes fixed-point coordinates
 _MAX_DRAWS = 10_000  # of starting positions, until one has no overlap
-_SMALL, _LARGE = 1e-50, 1e50  # beyond them squares overflow, or vanish
 _FARTHEST = 1e6  # px from the picture's corner, where OpenCV's fixed-point numbers still hold
 
 
@@ -46,15 +56,15 @@ def simulate_collisions(
         raise ValueError(f"rng must be a numpy.random.Generator, got {kind}: use numpy.random.default_rng")
     if not isinstance(n_frames, Integral) or isinstance(n_frames, bool) or n_frames < 1:
         raise ValueError(f"n_frames must be a whole number, 1 or more, got {n_frames!r}")
-    _check_positive(fps=fps)
-    _check_arena(size, radius)
-    speeds = _as_floats(speeds, "speeds")
-    if speeds.shape != (2,) or not 0 <= speeds[0] <= speeds[1] < _LARGE:
+    check_positive(fps=fps)
+    check_arena(size, radius)
+    speeds = as_floats(speeds, "speeds")
+    if speeds.shape != (2,) or not 0 <= speeds[0] <= speeds[1] < LARGE:
         raise ValueError(
             f"speeds must be finite (low, high) with 0 <= low <= high < 1e50, got {speeds.tolist()}"
         )
-    n_balls = _as_floats(masses, "masses, one a ball,").size
-    masses = _checked_masses(masses, n_balls)
+    n_balls = as_floats(masses, "masses, one a ball,").size
+    masses = checked_masses(masses, n_balls)
     if starts == "random":
         state = _random_start(rng, size, radius, n_balls, speeds)
     elif starts == "fixed" and n_balls == 2:
@@ -64,7 +74,7 @@ def simulate_collisions(
     else:
         raise ValueError(f'starts must be "random" or "fixed", got {starts!r}')
     states = np.empty((n_frames, n_balls, 4))
-    states[0] = _checked(state, size, radius)
+    states[0] = checked_states(state, size, radius)
     for t in range(1, n_frames):
         states[t], _ = advance(states[t - 1], 1 / fps, size, radius, masses)
     return states
@@ -80,12 +90,12 @@ def advance_balls(state, seconds, *, size=256.0, radius=20.0, masses=None):
     `ValueError` for overlapping or outside balls, non-finite numbers, wrong shapes, masses that are not
     positive, negative times, and more than 10,000 contacts on the way.
     """
-    _check_arena(size, radius)
-    state = _as_floats(state, "a state")
+    check_arena(size, radius)
+    state = as_floats(state, "a state")
     if state.ndim != 2:
         raise ValueError(f"a state has shape (n_balls, 4), with two or more balls; got {state.shape}")
-    state, masses = _checked(state, size, radius), _checked_masses(masses, len(state))
-    if not _is_number(seconds):
+    state, masses = checked_states(state, size, radius), checked_masses(masses, len(state))
+    if not is_number(seconds):
         raise ValueError(f"seconds must be finite and not negative, a number, got {reprlib.repr(seconds)}")
     return advance(state, seconds, size, radius, masses)[0]
 
@@ -95,12 +105,12 @@ def contacts_per_interval(states, *, fps=30, size=256.0, radius=20.0, masses=Non
 
     Every frame is advanced by 1 / `fps`. Raises `ValueError` as `advance_balls` does.
     """
-    _check_positive(fps=fps)
-    _check_arena(size, radius)
-    states = _as_floats(states, "states")
+    check_positive(fps=fps)
+    check_arena(size, radius)
+    states = as_floats(states, "states")
     if states.ndim != 3 or len(states) < 1:
         raise ValueError(f"states have shape (n_frames, n_balls, 4), one frame or more; got {states.shape}")
-    states, masses = _checked(states, size, radius), _checked_masses(masses, states.shape[1])
+    states, masses = checked_states(states, size, radius), checked_masses(masses, states.shape[1])
     return np.array([advance(state, 1 / fps, size, radius, masses)[1] for state in states[:-1]], dtype=int)
 
 
@@ -110,10 +120,10 @@ def kinetic_energy(states, masses=None):
     In the precision of `states` (whole numbers: float64). Raises `ValueError` for other shapes, and
     masses that are not positive or not one a ball.
     """
-    states = _real(states, "states")
+    states = real_array(states, "states")
     if states.ndim < 2 or states.shape[-1] != 4:
         raise ValueError(f"states have shape (…, n_balls, 4); got {states.shape}")
-    weights = 1.0 if masses is None else _checked_masses(masses, states.shape[-2])[:, None]
+    weights = 1.0 if masses is None else checked_masses(masses, states.shape[-2])[:, None]
     return 0.5 * (weights * np.square(states[..., 2:])).sum(axis=(-2, -1))
 
 
@@ -127,10 +137,10 @@ def render_frames(states, *, size=256, radius=20.0):
     """
     import cv2  # here, because motion needs no OpenCV
 
-    _check_arena(size, radius)
+    check_arena(size, radius)
     if size != round(size):
         raise ValueError(f"size must be a whole number of pixels, got {size}")
-    states, size = _real(states, "states"), round(size)
+    states, size = real_array(states, "states"), round(size)
     if states.ndim != 3 or states.shape[2] != 4:
         raise ValueError(f"states have shape (n_frames, n_balls, 4); got {states.shape}")
     n_balls = states.shape[1]
@@ -156,13 +166,13 @@ def contact_masks(states, *, size=256.0, radius=20.0, margin=20.0):
     the first one on. "near a wall": some ball is less than `margin` px from touching one. Raises
     `ValueError` for other shapes and for numbers that are not finite.
     """
-    _check_arena(size, radius)
-    states = _real(states, "states")
+    check_arena(size, radius)
+    states = real_array(states, "states")
     if states.ndim != 4 or states.shape[3] != 4:
         raise ValueError(f"states have shape (n_windows, n_frames, n_balls, 4); got {states.shape}")
     if not np.isfinite(states).all():
         raise ValueError("states must be finite, got NaN or infinity")
-    if not _is_number(margin):
+    if not is_number(margin):
         raise ValueError(f"margin must be finite and not negative, a number, got {reprlib.repr(margin)}")
     touched = (np.diff(states[..., 2:], axis=1) != 0).any(axis=(2, 3)).cumsum(axis=1) > 0
     gap = size / 2 - radius - np.abs(states[:, 1:, :, :2] - size / 2)
@@ -180,7 +190,7 @@ def _random_start(rng, size, radius, n_balls, speeds):
         raise ValueError(f"an arena of {size} px is too small for two balls of radius {radius}")
     for _ in range(_MAX_DRAWS):
         position = rng.uniform(radius, size - radius, (n_balls, 2))
-        if _least_distance(position) > 2 * radius + 1:
+        if least_distance(position) > 2 * radius + 1:
             break
     else:
         raise ValueError(f"no room for {n_balls} balls of radius {radius} in {size} px found; take fewer")
@@ -192,77 +202,3 @@ def _published_start(rng, fps, size):
     vx, vy = 2 + rng.uniform(0, 1, 2), rng.uniform(-1, 1, 2)
     velocity = fps * np.column_stack([vx * [1, -1], vy])
     return np.column_stack([[[size / 4, size / 2], [3 * size / 4, size / 2]], velocity])
-
-
-def _real(values, name):
-    """An array of real floats, in the precision it has (whole numbers: float64); `ValueError` otherwise."""
-    try:
-        array = np.asarray(values)
-        if array.dtype.kind not in "iuf" or np.ma.is_masked(values):  # the array shows what is masked
-            raise TypeError
-    except (TypeError, ValueError, RuntimeError):  # the last from tensors that need a gradient
-        raise ValueError(
-            f"{name} must be real numbers, in rows of one length, got {reprlib.repr(values)}"
-        ) from None
-    return array if array.dtype.kind == "f" else array.astype(np.float64)
-
-
-def _as_floats(values, name):
-    """A float64 copy."""
-    return np.array(_real(values, name), dtype=np.float64)
-
-
-def _is_number(value, low=0.0):
-    try:
-        return isinstance(value, Real) and low <= float(value) < _LARGE
-    except OverflowError:  # of a whole number
-        return False
-
-
-def _check_positive(**numbers):
-    for name, value in numbers.items():
-        if not _is_number(value, low=_SMALL):
-            value = reprlib.repr(value)
-            raise ValueError(f"{name} must be finite and positive, a number from 1e-50 to 1e50, got {value}")
-
-
-def _check_arena(size, radius):
-    _check_positive(size=size, radius=radius)
-    if not 2 * radius <= size <= 1e9 * radius:
-        raise ValueError(f"size must lie between 2 and 1e9 times the radius of {radius}, got {size}")
-
-
-def _checked(states, size, radius):
-    """The states (…, n_balls, 4) if they are valid ones; `ValueError` otherwise."""
-    if states.shape[-1] != 4 or states.shape[-2] < 2:
-        raise ValueError(f"a state has shape (n_balls, 4), with two or more balls; got {states.shape}")
-    finite = (np.abs(states) < _LARGE).all(axis=-1)
-    if not finite.all():
-        raise ValueError(f"a state must be finite, below 1e50, got a ball of {states[~finite][0].tolist()}")
-    position = states[..., :2]
-    outside = (np.abs(position - size / 2) > size / 2 - radius + tolerance(size)).any(axis=-1)
-    if outside.any():
-        where = position[outside][0].tolist()
-        raise ValueError(f"ball centres must lie between {radius} and {size - radius}, got {where}")
-    distance = _least_distance(position)
-    if distance < 2 * radius - tolerance(size):
-        raise ValueError(f"balls overlap: centres {distance:.6g} px apart, at least {2 * radius} needed")
-    return states
-
-
-def _checked_masses(masses, n_balls):
-    """One mass per ball, float64 (n_balls,), all 1 for `None`; `ValueError` otherwise."""
-    masses = np.ones(n_balls) if masses is None else _as_floats(masses, "masses")
-    if n_balls < 2 or masses.shape != (n_balls,):
-        raise ValueError(
-            f"masses must be one a ball, for 2 balls or more (here {n_balls}), got {masses.tolist()}"
-        )
-    if not ((masses > _SMALL) & (masses < _LARGE)).all():
-        raise ValueError(f"masses must be finite and positive, between 1e-50 and 1e50, got {masses.tolist()}")
-    return masses
-
-
-def _least_distance(position):
-    """Between the centres of any two balls, over all (…, n_balls, 2)."""
-    a, b = np.triu_indices(position.shape[-2], 1)
-    return np.linalg.norm(position[..., b, :] - position[..., a, :], axis=-1).min(initial=np.inf)

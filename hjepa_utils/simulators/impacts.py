@@ -20,8 +20,8 @@ def advance(state, seconds, size, radius, masses):
     the rows nor a mirror changes the answer. Raises `ValueError` where contacts do not come to an end.
     """
     pairs = list(combinations(range(len(state)), 2))
-    left, n_contacts, n_at_once = seconds, 0, 0
-    for _ in range(MAX_EVENTS):
+    left, n_contacts, n_at_once, n_events = seconds, 0, 0, 0
+    while True:
         balls = state.tolist()  # plain numbers: several times faster than arrays of two
         wall_times = [t for ball in balls for t in _wall_times(*ball, size, radius)]
         contact_times = [_contact_time(*balls[a], *balls[b], radius) for a, b in pairs]
@@ -32,20 +32,25 @@ def advance(state, seconds, size, radius, masses):
         n_at_once = n_at_once + 1 if left - wait == left else 0
         left -= wait
         n_contacts += _collide(state, masses, pairs, contact_times, wall_times, wait, size, radius)
+        n_events += 1
         if n_at_once == MAX_EVENTS_AT_ONCE:
-            break
-    last = "balls {} and {}".format(*pairs[np.argmin(contact_times)])
+            last = _last_contact(pairs, contact_times, wall_times)
+            raise ValueError(
+                f"more than {n_at_once:,} contacts in one instant, last between {last}: "
+                "give the balls room, or lower their speeds"
+            )
+        if n_events == MAX_EVENTS:
+            last = _last_contact(pairs, contact_times, wall_times)
+            raise ValueError(
+                f"more than {n_events:,} contacts in {seconds:.3g} s, last between {last}: "
+                "lower the speeds, or ask for a shorter time"
+            )
+
+
+def _last_contact(pairs, contact_times, wall_times):
     if min(wall_times) < min(contact_times):
-        last = f"ball {np.argmin(wall_times) // 2} and a wall"
-    if n_at_once == MAX_EVENTS_AT_ONCE:
-        raise ValueError(
-            f"more than {n_at_once:,} contacts in one instant, last between {last}: "
-            "give the balls room, or lower their speeds"
-        )
-    raise ValueError(
-        f"more than {MAX_EVENTS:,} contacts in {seconds:.3g} s, last between {last}: "
-        "lower the speeds, or ask for a shorter time"
-    )
+        return f"ball {np.argmin(wall_times) // 2} and a wall"
+    return "balls {} and {}".format(*pairs[np.argmin(contact_times)])
 
 
 def tolerance(size):

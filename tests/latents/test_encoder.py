@@ -27,7 +27,8 @@ from hjepa_utils import (
     simulate_latents,
     write_video,
 )
-from hjepa_utils.latents.encoder import EMBEDDED, random_encoder, resize_frames
+from hjepa_utils.latents.encoder import EMBEDDED, random_encoder
+from hjepa_utils.latents.pictures import resize_frames
 from hjepa_utils.latents.video import find_videos
 
 TINY = {"crop_size": 32, "hidden_size": 48, "num_attention_heads": 2, "num_hidden_layers": 2}

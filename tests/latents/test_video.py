@@ -410,10 +410,10 @@ def test_frames_read_in_ranges_are_those_read_one_by_one(tmp_path, monkeypatch, 
         assert len(singly) <= 3  # the one after the last, of each reading
     n_asked = len(singly)
 
-    def refuse(self, start, stop):
+    def refuse(self, indices):
         raise RuntimeError("no ranges")
 
-    monkeypatch.setattr(VideoDecoder, "get_frames_in_range", refuse)
+    monkeypatch.setattr(VideoDecoder, "get_frames_at", refuse)
     assert torch.equal(frames, read_video(path)) and torch.equal(in_pieces, frames)
     assert torch.equal(times, frame_times(path))
     assert len(singly) - n_asked >= 2 * len(frames)
@@ -424,16 +424,16 @@ def test_frames_read_in_ranges_are_those_read_one_by_one(tmp_path, monkeypatch, 
 def test_what_torchcodec_cannot_give_is_never_left_out_in_silence(tmp_path, name, monkeypatch):
     """As a release would do that loses the last five frames."""
     path = ffmpeg(tmp_path / name, moving(), *H264)
-    get, get_range = VideoDecoder.get_frame_at, VideoDecoder.get_frames_in_range
+    get, get_range = VideoDecoder.get_frame_at, VideoDecoder.get_frames_at
 
     def fail():
         raise RuntimeError("Requested next frame while there are no more frames left to decode.")
 
-    def up_to(self, start, stop):
-        return get_range(self, start, stop) if stop <= 115 else fail()
+    def up_to(self, indices):
+        return get_range(self, indices) if indices[-1] < 115 else fail()
 
     monkeypatch.setattr(VideoDecoder, "get_frame_at", lambda self, k: get(self, k) if k < 115 else fail())
-    monkeypatch.setattr(VideoDecoder, "get_frames_in_range", up_to)
+    monkeypatch.setattr(VideoDecoder, "get_frames_at", up_to)
     with pytest.warns(UserWarning, match="only 115 of 120"):
         assert len(torch.cat(list(stream_video(path, 50)))) == 115
     with pytest.warns(UserWarning, match=f"{name}: only 115 of 120 frames can be decoded"):

@@ -6,7 +6,8 @@ from transformers import VJEPA2Config, VJEPA2Model
 
 from ...experiment.timing import seconds, side_by_side
 from ...latents.clips import encode_videos
-from ...latents.encoder import Encoder, normalise, resize_frames
+from ...latents.encoder import Encoder
+from ...latents.pictures import normalise, resize_frames
 from ...latents.video import read_video
 from ...runs.hardware import seeded
 
