@@ -54,7 +54,7 @@ def _iterate(function, x, name, max_iterations, *, at_least):
     if not x.numel():
         return function(x)
     start, tolerance = x, 32 * torch.finfo(x.dtype).eps
-    change = size = x.new_tensor(torch.nan)  # without any iteration
+    change = size = x.new_full((), torch.nan)  # without any iteration
     for _ in range(max_iterations):
         previous, x = x, function(x)
         change, size = (x - previous).abs().max(), x.abs().max().clamp(min=at_least)
