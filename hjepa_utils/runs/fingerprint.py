@@ -24,6 +24,7 @@ _OF_EVERY_MODULE = set(vars(nn.Module()))
 _NOT_CODE = {
     "__doc__", "__module__", "__qualname__", "__dict__", "__weakref__", "__annotations__",
     "__firstlineno__", "__static_attributes__", "__annotate_func__", "__annotations_cache__",
+    "__slotnames__",  # set when the first instance is pickled
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """What is told apart, and what is not."""
 
+import copy
 import functools
 import os
 import subprocess
@@ -177,3 +178,12 @@ def test_numpy_and_cached_functions_are_followed():
     before = hash_code(cached)
     table[1] = 7
     assert hash_code(cached) != before
+
+
+def test_sending_an_instance_to_another_process_is_no_edit():
+    class Settings:
+        rate = 0.1
+
+    before = hash_code(Settings)
+    copy.copy(Settings())  # as pickling does
+    assert "__slotnames__" in vars(Settings) and hash_code(Settings) == before
