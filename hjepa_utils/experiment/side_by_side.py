@@ -13,6 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from pickle import PicklingError
 
+import cloudpickle
 import torch
 from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -42,7 +43,8 @@ def fit_side_by_side(trainings):
     """Train the model of every `Training` in place; the list of their histories, as `fit` gives them.
 
     On a CPU the environment variable HJEPA_JOBS sets how many run at once (as many as there are cores);
-    the weights are the same for any number. On a GPU they run one after another, and the seeds of one
+    the weights are the same for any number. What cannot be pickled is trained in this process, after the
+    others. On a GPU they run one after another, and the seeds of one
     arm that `can_stack` together, by `fit_seeds`. An interrupted call goes on where each of them was.
     Raises what `fit` does, `ValueError` for an HJEPA_JOBS that is no number from 1, and `RuntimeError`
     if a process was killed.
@@ -50,11 +52,11 @@ def fit_side_by_side(trainings):
     if any(training.windows[0].is_cuda for training in trainings):
         return [history for _, arm in groupby(trainings, _arm) for history in _on_gpu(list(arm))]
     prepared = [training.prepared() for training in trainings]
-    to_do = [one for one in prepared if not one.is_finished()]
+    to_do = [one for one in prepared if not one.is_finished() and _can_be_sent(one)]
     at_once = min(n_jobs(), len(to_do))
     if at_once > 1:
         _in_processes(to_do, at_once)
-    with _one_thread():  # what other processes have trained is only read here
+    with _one_thread():  # of what other processes have trained only the states are read here
         histories = [finish(one) for one in prepared]
     for one, history in zip(prepared, histories, strict=True):
         warn_if_it_grew(history, one.label)
@@ -69,6 +71,15 @@ def n_jobs():
     return int(asked or cpu_count())
 
 
+def _can_be_sent(prepared):
+    """Whether another process can be given the model; torch's parametrised layers, for one, refuse."""
+    try:
+        cloudpickle.dumps((prepared.dynamics, prepared.settings))
+    except (PicklingError, TypeError, RuntimeError):
+        return False
+    return True
+
+
 def _in_processes(to_do, at_once):
     """Run them to their ends; the states they keep are the result."""
     with parallel_config(backend="loky", inner_max_num_threads=1):
@@ -76,8 +87,6 @@ def _in_processes(to_do, at_once):
         try:
             for said in tqdm(ended, desc=f"trainings, {at_once} at once", total=len(to_do)):
                 print(said, end="")
-        except PicklingError as error:
-            raise TypeError("a model cannot be sent to another process: set HJEPA_JOBS=1") from error
         except TerminatedWorkerError as error:
             raise RuntimeError(
                 f"one of {at_once} processes was killed, perhaps for want of memory: set HJEPA_JOBS to fewer "

@@ -2,14 +2,22 @@
 
 import os
 import signal
-import threading
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import oscillators
 
-from hjepa_utils import HNN, BaselineMLP, HamiltonianDynamics, Training, fit, fit_side_by_side, seeded
+from hjepa_utils import (
+    HNN,
+    BaselineMLP,
+    HamiltonianDynamics,
+    RotatedDynamics,
+    Training,
+    fit,
+    fit_side_by_side,
+    seeded,
+)
 
 WINDOWS = oscillators(200), oscillators(8, seed=1)  # wide and many enough for threads to be used
 SETTINGS = {"n_epochs": 2, "batch_size": 32, "energy_schedule": lambda epoch, n_epochs: 0.5}
@@ -114,12 +122,17 @@ def test_what_a_process_prints_is_printed_here(tmp_path, monkeypatch, capsys):
     assert len(said) == 4 and all("begins anew" in line for line in said)
 
 
-def test_a_model_that_cannot_be_sent_is_refused_in_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setenv("HJEPA_JOBS", "2")
-    planned = trainings(tmp_path)
-    planned[0].model.lock = threading.Lock()
-    with pytest.raises(TypeError, match="set HJEPA_JOBS=1"):
-        fit_side_by_side(planned)
+def test_a_model_that_cannot_be_sent_is_trained_here(tmp_path, monkeypatch):
+    ends = {}
+    for n_jobs in (1, 2):
+        monkeypatch.setenv("HJEPA_JOBS", str(n_jobs))
+        planned = trainings(tmp_path / str(n_jobs))
+        with seeded(0):
+            rotated = RotatedDynamics(HNN(4, (16,)), 4)  # its orthogonal map cannot be pickled
+        planned.append(Training(rotated, WINDOWS, 0, tmp_path / str(n_jobs) / "rotated", "rotated", SETTINGS))
+        ends[n_jobs] = planned, fit_side_by_side(planned)
+    assert ends[1][1] == ends[2][1] and len(ends[1][1][-1]) == 2
+    assert same_bits(ends[1][0], ends[2][0])
 
 
 @pytest.mark.parametrize("asked", ["0", "-1", "two", "1.5"])
