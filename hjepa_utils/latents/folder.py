@@ -17,7 +17,7 @@ from .decoding import first_line
 from .files import read_manifest, save_latents
 from .names import local_path
 from .video import check_ffmpeg, check_stems, frame_rate
-from .windows import Clips
+from .windows import Clips, whole
 
 _PACKAGES = ("torch", "torchcodec", "transformers")
 
@@ -50,7 +50,7 @@ def encode_folder(
     """
     videos, folder = _checked(videos), Path(folder).expanduser()
     check_apart(videos, folder)
-    index, count = share
+    index, count = (whole(number, "share") for number in share)
     if not 0 <= index < count:
         raise ValueError(f"share=(k, n) is the k-th of n, from 0 to n - 1: got {share}")
     check_ffmpeg()

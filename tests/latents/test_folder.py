@@ -70,6 +70,8 @@ def test_shares_are_disjoint_and_complete(encoder, videos, tmp_path):
 def test_a_share_that_is_none_is_refused(encoder, videos, tmp_path, share):
     with pytest.raises(ValueError, match=r"share=\(k, n\) is the k-th of n, from 0 to n - 1: got"):
         encode_folder(encoder, videos, tmp_path / "out", share=share)
+    with pytest.raises(TypeError, match=r"share must be a whole number, got 0\.5"):
+        encode_folder(encoder, videos, tmp_path / "out", share=(0.5, 1))
     assert not (tmp_path / "out").exists()
 
 
