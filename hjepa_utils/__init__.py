@@ -64,7 +64,7 @@ from .experiment.intervals import (
 )
 from .experiment.ledger import effect, verdict
 from .experiment.probing import StateProbe, frame_pca, probe_scores, ridge_probe
-from .experiment.shipped import load_model, shipped_models
+from .experiment.shipped import InEncoderUnits, load_model, shipped_models
 from .experiment.side_by_side import Training, fit_side_by_side
 from .experiment.training import fit, fit_seeds, rollout_loss
 from .latents.files import load_latents
@@ -141,6 +141,7 @@ __all__ = [
     "FeatureHamiltonian",
     "Hamiltonian",
     "HamiltonianDynamics",
+    "InEncoderUnits",
     "LatentWindows",
     "LinearMap",
     "NeuralODE",

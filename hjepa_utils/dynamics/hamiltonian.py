@@ -3,12 +3,12 @@
 import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from operator import index
 from typing import cast
 
 import torch
 from torch import nn
 
+from ..runs.checks import whole_number
 from .saved import SavedModel
 from .softplus import softplus
 
@@ -225,14 +225,6 @@ def whole_numbers(widths):
     if not widths or min(widths) < 1:
         raise ValueError(f"layers need widths of 1 or more, got {widths}")
     return widths
-
-
-def whole_number(value, name):
-    """A plain integer. `TypeError` with `name` for what is none."""
-    try:
-        return index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be a whole number, got {value!r}") from None
 
 
 def check_state(z, width=None, *, like=None):

@@ -9,8 +9,9 @@ from functools import wraps
 
 import torch
 
+from ..runs.checks import whole_number
 from .fast_rollout import split_rollout
-from .hamiltonian import Forced, check_state, even_dim, velocity, whole_number
+from .hamiltonian import Forced, check_state, even_dim, velocity
 from .step import HALF_KICK_DRIFT_HALF_KICK, as_step, declared
 
 

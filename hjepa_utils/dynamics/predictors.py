@@ -9,9 +9,10 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import orthogonal
 
+from ..runs.checks import whole_number
 from ..runs.files import write_json
 from .fast_rollout import SplitRollout
-from .hamiltonian import HNN, SeparableHNN, check_state, whole_number
+from .hamiltonian import HNN, SeparableHNN, check_state
 from .implicit import implicit_midpoint_step, stormer_verlet_step
 from .integrators import (
     check_n_steps,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 
 from ..dynamics.fixed_point import NotConverged
-from ..latents.windows import whole
+from ..runs.checks import whole_number
 
 
 def energy_weight(epoch, n_epochs):
@@ -33,7 +33,7 @@ class FitSettings:
     energy_schedule: Callable[[int, int], float] = energy_weight
 
     def __post_init__(self):
-        self._convert(whole, "n_epochs", "batch_size")
+        self._convert(whole_number, "n_epochs", "batch_size")
         self._convert(_number, "lr", "min_lr", "weight_decay", "max_norm")
         if self.n_epochs < 0 or self.batch_size < 1:
             raise ValueError(

@@ -35,6 +35,7 @@ class Training:
     settings: dict = field(default_factory=dict)
 
     def prepared(self):
+        """Checked, with the folder and the label of its seed."""
         folder, label = self.folder / f"seed {self.seed}", f"{self.label}, seed {self.seed}"
         return prepare(self.model, *self.windows, self.seed, folder, label, **self.settings)
 
@@ -42,12 +43,11 @@ class Training:
 def fit_side_by_side(trainings):
     """Train the model of every `Training` in place; the list of their histories, as `fit` gives them.
 
-    On a CPU the environment variable HJEPA_JOBS sets how many run at once (as many as there are cores);
-    the weights are the same for any number. What cannot be pickled is trained in this process, after the
-    others. On a GPU they run one after another, and the seeds of one
-    arm that `can_stack` together, by `fit_seeds`. An interrupted call goes on where each of them was.
-    Raises what `fit` does, `ValueError` for an HJEPA_JOBS that is no number from 1, and `RuntimeError`
-    if a process was killed.
+    On a CPU as many run at once as there are cores, or as the environment variable HJEPA_JOBS says; the
+    weights are the same for any number. What cannot be pickled is trained in this process, after the
+    others. On a GPU they run one after another, and seeds of one arm that `can_stack` together, by
+    `fit_seeds`. An interrupted call goes on where each of them was. Raises what `fit` does, `ValueError`
+    for an HJEPA_JOBS that is no number from 1, and `RuntimeError` if a process was killed.
     """
     if any(training.windows[0].is_cuda for training in trainings):
         return [history for _, arm in groupby(trainings, _arm) for history in _on_gpu(list(arm))]
@@ -57,7 +57,11 @@ def fit_side_by_side(trainings):
     if at_once > 1:
         _in_processes(to_do, at_once)
     with _one_thread():  # of what other processes have trained only the states are read here
-        histories = [finish(one) for one in prepared]
+        return _finished(prepared)
+
+
+def _finished(prepared):
+    histories = [finish(one) for one in prepared]
     for one, history in zip(prepared, histories, strict=True):
         warn_if_it_grew(history, one.label)
     return histories
@@ -120,7 +124,7 @@ def _on_gpu(arm):
     """The seeds of one arm."""
     first, seeds = arm[0], [training.seed for training in arm]
     if not can_stack(first.model):
-        return [finish(training.prepared()) for training in arm]
+        return _finished([training.prepared() for training in arm])
     folder = first.folder / f"seeds {' '.join(map(str, seeds))}"
     models = [training.model for training in arm]
     keep = {"checkpoint": folder, "label": first.label}

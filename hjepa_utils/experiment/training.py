@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from ..latents.windows import whole
 from ..runs.checkpoints import is_finished, resumable
+from ..runs.checks import whole_number
 from ..runs.fingerprint import hash_code, hash_tensors
 from ..runs.hardware import seeded
 from .ensemble import clip_each, stack
@@ -91,7 +91,8 @@ class Prepared(NamedTuple):
 
 def prepare(dynamics, train_windows, test_windows, seed, checkpoint, label, **settings):
     """Raises what `fit` does before its first epoch."""
-    settings, seed, windows = FitSettings.of(settings), whole(seed, "seed"), (train_windows, test_windows)
+    settings, seed = FitSettings.of(settings), whole_number(seed, "seed")
+    windows = train_windows, test_windows
     check_windows(dynamics, *windows)
     weights = settings.energy_weights()
     keep = _kept(checkpoint, fit, [dynamics], *windows, [seed], settings, weights)
@@ -117,7 +118,8 @@ def fit_seeds(models, train_windows, test_windows, *, seeds, checkpoint=None, la
     """
     if len(models) != len(seeds):
         raise ValueError(f"one seed per model is needed, got {len(seeds)} for {len(models)} models")
-    stacked, settings, seeds = stack(models), FitSettings.of(settings), [whole(s, "seed") for s in seeds]
+    stacked, settings = stack(models), FitSettings.of(settings)
+    seeds = [whole_number(seed, "seed") for seed in seeds]
     check_windows(models[0], train_windows, test_windows)
     weights = settings.energy_weights()
 

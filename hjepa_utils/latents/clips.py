@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from einops import rearrange
 
+from ..runs.checks import whole_number
 from ..simulators.billiards import render_frames, simulate_collisions
 from .batches import batches, made_ahead
 from .names import FRAMINGS
 from .pictures import resize_frames
 from .video import frame_rate, stream_video
-from .windows import Clips, first_not_finite, whole
+from .windows import Clips, first_not_finite
 
 CPU_TOKENS, GPU_TOKENS = 2**11, 2**16  # encoded together: fits the CPU's caches; fills the GPU
 
@@ -70,7 +71,7 @@ def encode_videos(
     if one or not isinstance(videos, Iterable):
         kind = type(videos).__name__
         raise TypeError(f"videos must be a list of videos, got one {kind}: put it into [ ]")
-    clips = Clips(whole(clip_frames, "clip_frames"), whole(stride, "stride"))
+    clips = Clips(whole_number(clip_frames, "clip_frames"), whole_number(stride, "stride"))
     batch_size = _check_options(encoder, clips, stride_seconds, batch_size, framing)
 
     def clips_of(video):
@@ -87,7 +88,7 @@ def _check_options(encoder, clips, stride_seconds, batch_size, framing):
     if batch_size is None:
         n_tokens = max(clips.frames // config.tubelet_size, 1) * (config.crop_size // config.patch_size) ** 2
         batch_size = max((GPU_TOKENS if encoder.device.type == "cuda" else CPU_TOKENS) // n_tokens, 1)
-    if (batch_size := whole(batch_size, "batch_size")) < 1:
+    if (batch_size := whole_number(batch_size, "batch_size")) < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if stride_seconds is not None and not 0 < stride_seconds < float("inf"):
         raise ValueError(f"stride_seconds must be above 0 and finite, got {stride_seconds}")

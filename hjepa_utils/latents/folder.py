@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from ..runs.checks import whole_number
 from ..runs.files import explain_write_error, file_hash, json_text
 from .clips import encode_videos
 from .decoding import first_line
 from .files import read_manifest, save_latents
 from .names import local_path
 from .video import check_ffmpeg, check_stems, frame_rate
-from .windows import Clips, whole
+from .windows import Clips
 
 _PACKAGES = ("torch", "torchcodec", "transformers")
 
@@ -50,7 +51,7 @@ def encode_folder(
     """
     videos, folder = _checked(videos), Path(folder).expanduser()
     check_apart(videos, folder)
-    index, count = (whole(number, "share") for number in share)
+    index, count = (whole_number(number, "share") for number in share)
     if not 0 <= index < count:
         raise ValueError(f"share=(k, n) is the k-th of n, from 0 to n - 1: got {share}")
     check_ffmpeg()

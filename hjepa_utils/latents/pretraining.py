@@ -31,15 +31,22 @@ from ..runs.fingerprint import hash_code, hash_tensors
 from ..runs.hardware import pick_device, pick_encoder_dtype, seeded
 from ..simulators.billiards import render_frames, simulate_collisions
 from .pictures import normalise, resize_frames
+from .pretraining_losses import (
+    CLIP_FRAMES,
+    even_motion_loss,
+    motion_loss,
+    prediction_loss,
+    standardise,
+    whiten,
+)
 
 ARCHITECTURE: dict[str, Any] = {
-    "crop_size": 64, "frames_per_clip": 16, "patch_size": 16, "tubelet_size": 2,
+    "crop_size": 64, "frames_per_clip": CLIP_FRAMES, "patch_size": 16, "tubelet_size": 2,
     "hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 3, "mlp_ratio": 4,
     "pred_hidden_size": 96, "pred_num_hidden_layers": 2, "pred_num_attention_heads": 3,
     "pred_num_mask_tokens": 1, "pred_mlp_ratio": 2,
 }  # fmt: skip
 TARGET_FRAMES = (*range(16), 18, 21, 24, 27)  # counted from the clip's first frame
-MOTION_SPAN = 2  # frames between the two targets whose difference is the motion
 VIDEO_STREAM, CLIP_STREAM = 20_000_000, 21_000_000  # first words of the seeds; evaluation uses neither
 
 
@@ -101,52 +108,6 @@ def embed(encoder, clips):
     with torch.autocast(clips.device.type, torch.bfloat16, enabled=fast):
         tokens = encoder(normalise(clips), skip_predictor=True).last_hidden_state
     return tokens.float().mean(dim=1)
-
-
-def standardise(z):
-    """Zero mean and unit variance over the batch, per dimension: (B, D) → (B, D)."""
-    return F.batch_norm(z, None, None, training=True)
-
-
-def whiten(features):
-    """Zero mean and identity covariance over the batch, differentiably: (n, G) → (n, G)."""
-    centred = features - features.mean(dim=0)
-    return in_units_of(centred, centred)
-
-
-def in_units_of(sample, vectors):
-    """L⁻¹ `vectors`, (m, G), with L Lᵀ the covariance of the centred `sample`, (n, G)."""
-    covariance = sample.T @ sample / len(sample)
-    floor = 1e-4 * torch.eye(sample.shape[1], device=sample.device)
-    factor = torch.linalg.cholesky(covariance + floor)
-    return torch.linalg.solve_triangular(factor, vectors.T, upper=False).T
-
-
-def prediction_loss(predicted, targets):
-    """Mean squared error, which is the fraction left unexplained of whitened targets: (B, K, G) each."""
-    return (predicted - targets).square().mean()
-
-
-def motion_loss(predicted, targets):
-    """The same for the changes over `MOTION_SPAN` frames inside the clip; targets are not moved by it."""
-    foretold, true = changes(predicted), changes(targets.detach())
-    return (foretold - true).square().sum() / true.square().sum()
-
-
-def even_motion_loss(predicted, targets):
-    """`motion_loss` with the changes whitened.
-
-    The slowest directions are the places of the balls, and hold a few per cent of the variance of the
-    changes; the fast ones, their overtones, hold the rest.
-    """
-    foretold, true = changes(predicted), changes(targets.detach())
-    return in_units_of(true - true.mean(dim=0), foretold - true).square().mean()
-
-
-def changes(features):
-    """Over `MOTION_SPAN` frames inside the clip: (B, K, G) → (m, G)."""
-    inside = features[:, : ARCHITECTURE["frames_per_clip"]]
-    return (inside[:, MOTION_SPAN:] - inside[:, :-MOTION_SPAN]).flatten(0, 1)
 
 
 def draw_videos(n_videos, rng, n_frames=150):

@@ -6,12 +6,12 @@ import sys
 import warnings
 from collections import Counter
 from numbers import Real
-from operator import index
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from ..runs.checks import whole_number
 from ..runs.files import write_atomically
 from .decoding import first_line, indexed, pieces, sayable, torchcodec_part
 from .facts import facts_of
@@ -84,10 +84,7 @@ def stream_video(path, n_frames=None):
     reached, of times and lost frames after the last; `ValueError` for `n_frames` below 1, `TypeError`
     for what is no whole number.
     """
-    try:
-        n_frames = None if n_frames is None else index(n_frames)
-    except TypeError as error:
-        raise TypeError(f"n_frames must be a whole number, got {n_frames!r}") from error
+    n_frames = None if n_frames is None else whole_number(n_frames, "n_frames")
     if n_frames is not None and n_frames < 1:
         raise ValueError(f"n_frames must be at least 1, got {n_frames}")
     return (frames for frames, _ in pieces(path, n_frames))

@@ -1,6 +1,5 @@
 """Where clips lie in a video, and from latents to standardised windows for training and test (§4.2)."""
 
-import operator
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,13 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-
-def whole(value, name):
-    """A whole number, Python's or NumPy's, as Python's; `TypeError` that names it for anything else."""
-    try:
-        return operator.index(value)
-    except TypeError as error:
-        raise TypeError(f"{name} must be a whole number, got {value!r:.60}") from error
+from ..runs.checks import whole_number
 
 
 @dataclass(frozen=True)
@@ -29,7 +22,7 @@ class Clips:
 
     def __post_init__(self):
         for name, value in (("clip_frames", self.frames), ("stride", self.stride)):
-            if not 1 <= whole(value, name) < 2**31:
+            if not 1 <= whole_number(value, name) < 2**31:
                 raise ValueError(f"{name} must be at least 1 and below 2**31, got {value}")
 
     def count(self, n_frames):
@@ -68,7 +61,7 @@ def make_windows(latents, length=16):
     if not isinstance(latents, torch.Tensor) or latents.ndim < 2:
         shape = tuple(getattr(latents, "shape", ()))
         raise ValueError(f"latents must be a tensor (…, n_clips, D), got {type(latents).__name__} {shape}")
-    n_clips, length = latents.shape[-2], whole(length, "length")
+    n_clips, length = latents.shape[-2], whole_number(length, "length")
     if length < 1:
         raise ValueError(f"a window needs at least one embedding, got length {length}")
     if n_clips < length:
@@ -99,11 +92,11 @@ def split_by_window(n_windows, train_fraction=0.8, *, seed):
 def _split(n, train_fraction, seed, what):
     if not 0 < train_fraction < 1:
         raise ValueError(f"train_fraction must lie between 0 and 1, got {train_fraction}")
-    n = whole(n, f"the number of {what}")
+    n = whole_number(n, f"the number of {what}")
     if n < 2:
         raise ValueError(f"{n} {what} cannot be split into training and test: at least 2 are needed")
     n_train = min(max(round(n * train_fraction), 1), n - 1)
-    generator = torch.Generator().manual_seed(whole(seed, "seed") % 2**64)  # the range it takes
+    generator = torch.Generator().manual_seed(whole_number(seed, "seed") % 2**64)  # the range it takes
     order = torch.randperm(n, generator=generator)
     return order[:n_train].sort().values, order[n_train:].sort().values
 
@@ -195,7 +188,7 @@ class LatentWindows(NamedTuple):
             raise ValueError(
                 f'scaling "standardised" or "raw", split "video" or "window"; got {scaling!r}, {split!r}'
             )
-        length = whole(length, "length")
+        length = whole_number(length, "length")
         _check(latents)
         clips = {k: c for k, c in enumerate(latents.values()) if len(c) >= length}
         if not clips:

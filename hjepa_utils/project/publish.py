@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 
 from ..experiment.ledger import all_claims
+from ..experiment.shipped import InEncoderUnits
 from ..runs.files import write_atomically, write_json
 
 MAX_NOTEBOOK_KB = 300  # GitHub shows larger notebooks late or not at all
@@ -31,6 +32,16 @@ def publish_figures(run_folder, target, names, *, since):
     if claims := all_claims(saved):
         write_json(target / "claims.json", {"run": saved["run"], "claims": claims})
     print(f"published {len(pictures)} figures and results.json to {target}")
+
+
+def publish_models(run_folder, assets):
+    """Ship notebook 3's models, as `load_model` finds them, if their encoder is the one that ships."""
+    saved = json.loads((run_folder / "results.json").read_text())
+    if "03_train_hnn" not in saved["results"] or saved["run"]["encoder"] != "embedded":
+        return
+    for name in ("HNN", "MLP"):
+        trained = InEncoderUnits.from_pretrained(run_folder / "03_train_hnn" / name)
+        trained.save_pretrained(assets / name.lower())
 
 
 def _pictures(folder):

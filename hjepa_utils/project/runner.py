@@ -20,7 +20,7 @@ from ..runs.files import explain_write_error, write_json
 from ..runs.places import ROOT, artifacts_root, scale_folder
 from ..runs.run import SCALES
 from .arguments import plan_run, ships
-from .publish import publish_costs, publish_figures, refresh_notebooks
+from .publish import publish_costs, publish_figures, publish_models, refresh_notebooks
 from .readme import refresh_readme
 
 CELL_TIMEOUT = {"quick": 1800, "paper": None}  # seconds a cell may take; a paper cell may take hours
@@ -130,6 +130,7 @@ def run_and_publish(plan, scale, artifacts, *, offline):
     if scale == "paper":
         run_all(plan, "paper", artifacts, offline=offline)
         publish_figures(artifacts / "paper", ROOT / "figures", {path.stem for path in plan}, since=started)
+        publish_models(artifacts / "paper", ROOT / "hjepa_utils" / "assets")
     shutil.rmtree(fresh, ignore_errors=True)
     run_all(plan_run("quick", "auto"), "quick", fresh, offline=True)  # shows what is published by now
     refresh_notebooks(list(plan), fresh / "quick" / "executed")

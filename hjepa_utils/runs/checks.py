@@ -1,8 +1,16 @@
-"""What a run's seed and a notebook's numbers are held to."""
+"""What whole numbers, a run's seed and a notebook's numbers are held to."""
 
 from operator import eq, ge, index, le
 
 MAX_SEED = 2**32 - 1  # the largest that every library takes: scikit-learn's limit
+
+
+def whole_number(value, name):
+    """A whole number of any kind as Python's; `TypeError` with `name` for anything else."""
+    try:
+        return index(value)
+    except TypeError as error:
+        raise TypeError(f"{name} must be a whole number, got {value!r:.60}") from error
 
 
 def checked_seed(seed):

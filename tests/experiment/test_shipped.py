@@ -1,7 +1,5 @@
 """The trained models that ship predict as well as the published ones, in the encoder's units."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -9,6 +7,7 @@ import torch
 from hjepa_utils import (
     BaselineMLP,
     HamiltonianDynamics,
+    InEncoderUnits,
     encode_video,
     load_encoder,
     load_model,
@@ -17,7 +16,6 @@ from hjepa_utils import (
     shipped_models,
     simulate_collisions,
 )
-from hjepa_utils.experiment.shipped import InEncoderUnits, ship
 from hjepa_utils.latents.windows import Standardiser
 
 
@@ -37,15 +35,14 @@ def test_rollouts_are_those_of_standardised_latents(name, kind):
         torch.testing.assert_close(model.rollout(z, 4), within * model.scale + model.mean)
 
 
-def test_what_is_shipped_comes_back(tmp_path, monkeypatch):
+def test_what_is_saved_with_its_standardiser_comes_back(tmp_path, monkeypatch):
     mlp, standardiser = BaselineMLP(4, (8,)), Standardiser(torch.arange(4.0), torch.full((4,), 2.0))
-    ship(mlp, standardiser, tmp_path / "small", encoder="none")
+    InEncoderUnits(mlp, standardiser).save_pretrained(tmp_path / "small")
     monkeypatch.setattr("hjepa_utils.experiment.shipped.ASSETS", tmp_path)
     assert shipped_models() == ["small"]
     z = torch.randn(5, 4, generator=torch.manual_seed(1))
     expected = InEncoderUnits(mlp, standardiser).rollout(z, 3)
     torch.testing.assert_close(load_model("small").rollout(z, 3), expected, rtol=0, atol=0)
-    assert json.loads((tmp_path / "small" / "shipped.json").read_text())["encoder"] == "none"
 
 
 def test_on_a_fresh_video_the_mlp_beats_persistence_and_the_hnn_keeps_its_energy():

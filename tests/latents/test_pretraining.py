@@ -13,7 +13,6 @@ from hjepa_utils import encode_video, load_encoder, probe_scores, render_frames,
 from hjepa_utils.latents.encoder import EMBEDDED
 from hjepa_utils.latents.pretraining import (
     CLIP_STREAM,
-    MOTION_SPAN,
     TARGET_FRAMES,
     VIDEO_STREAM,
     FrameTarget,
@@ -30,6 +29,7 @@ from hjepa_utils.latents.pretraining import (
     standardise,
     whiten,
 )
+from hjepa_utils.latents.pretraining_losses import MOTION_SPAN
 
 TINY = PretrainSettings(n_videos=6, n_steps=6, batch_size=4, warm_up=2, motion_rise=4, target_dim=4)
 
