@@ -3,8 +3,8 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
-from matplotlib.ticker import FormatStrFormatter
 from PIL import Image, ImageDraw, ImageFont
+from scipy.optimize import isotonic_regression
 
 PALETTE = sns.color_palette("colorblind")
 STYLE = {  # model: (colour, dash)
@@ -23,7 +23,7 @@ STYLE = {  # model: (colour, dash)
     "GRU": (PALETTE[2], ":"),
     "neural ODE": (PALETTE[9], "-"),
     "linear map": (PALETTE[5], "--"),
-    "linear extrapolation": (PALETTE[8], ":"),
+    "linear extrapolation": ("#8a7d00", ":"),
     "training mean": ("0.6", "--"),
     "persistence": ("0.35", ":"),
     "true latents": ("0.1", "-"),
@@ -48,9 +48,30 @@ def use_style():
     plt.rcParams.update({"figure.constrained_layout.use": True, "axes.titlesize": "medium"})
 
 
-def plot_training(histories):
-    """{model: history of `fit`}: losses, test error and, where learned, energy loss and dt."""
-    figure, (error, energy, dt) = plt.subplots(1, 3, figsize=(12, 3.6))
+def label_ends(axes, gap=0.06):
+    """Write each line's label beside its last point, in its colour; this replaces a legend.
+
+    Set the limits first. Labels that would touch are moved apart by `gap`, a share of the axes' height;
+    ↑ marks a line that ends above the frame.
+    """
+    lines = [line for line in axes.lines if not line.get_label().startswith("_")]
+    to_axes = axes.transData + axes.transAxes.inverted()
+    ends = np.array([to_axes.transform((0, float(line.get_ydata()[-1])))[1] for line in lines])
+    order, apart = np.argsort(ends, kind="stable"), gap * np.arange(len(lines))
+    places = isotonic_regression(ends.clip(0, 1)[order] - apart).x + apart  # as near to the ends as can be
+    for k, place in zip(order, places, strict=True):
+        text = lines[k].get_label() + (" ↑" if ends[k] > 1 else "")
+        where = {"transform": axes.transAxes, "va": "center", "fontsize": "small"}
+        axes.text(1.015, place, text, color=lines[k].get_color(), **where)
+
+
+def plot_training(histories, training_mean=None):
+    """{model: history of `fit`}: losses, test error and, where learned, energy loss and dt.
+
+    `training_mean` is what predicting the mean costs on the training windows.
+    """
+    panels = {"figsize": (12.5, 3.8), "width_ratios": (1.7, 1, 1)}
+    figure, (error, energy, dt) = plt.subplots(1, 3, **panels)
 
     def draw(panel, history, quantity, model, label, **line):
         values = [row[quantity] for row in history]
@@ -62,11 +83,17 @@ def plot_training(histories):
         if "dt" in history[0]:
             draw(energy, history, "energy", model, model)
             draw(dt, history, "dt", model, model)
-    error.set(ylabel="MSE per dimension", title="prediction error", yscale="log")
-    for axis_formatter in (error.yaxis.set_major_formatter, error.yaxis.set_minor_formatter):
-        axis_formatter(FormatStrFormatter("%g"))
-    error.legend(fontsize="small")
-    energy.set(ylabel="$L_{energy}$ (a.u.)", title="energy loss, before its weight λ", ylim=(0, None))
+    last = {model: history[-1] for model, history in histories.items()}
+    found = ", ".join(
+        f"{model} {row['prediction']:.2f} → {row['test_mse']:.2f}" for model, row in last.items()
+    )
+    error.set(ylabel="MSE per dimension", title=f"training → test: {found}")
+    if training_mean is not None:
+        error.axhline(training_mean, **style("training mean"), lw=1, label="training mean")
+    error.set_ylim(0, None)
+    label_ends(error, gap=0.075)
+    energy.set(ylabel="$L_{energy}$ (units of the learned H)", title="energy loss, before its weight λ")
+    energy.set_ylim(0, None)
     dt.set(ylabel="dt (embeddings)", title="learned time step")
     for panel in (error, energy, dt):
         panel.set_xlabel("epoch")
@@ -113,6 +140,16 @@ def plot_horizons(short, long, overlap=4):
     return figure
 
 
+def frames_of(figure, draw, n):
+    """A figure's pictures while `draw(t)` changes it, t = 0 … n - 1, for `save_gif`: uint8 (n, H, W, 3)."""
+    frames = []
+    for t in range(n):
+        draw(t)
+        figure.canvas.draw()
+        frames.append(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
+    return np.stack(frames)
+
+
 def save_gif(path, panels, *, fps=7.5, pause=1.0, colours=32):
     """A looping picture of {title: uint8 frames (n, H, W, 3)} side by side, which GitHub plays.
 
@@ -123,7 +160,7 @@ def save_gif(path, panels, *, fps=7.5, pause=1.0, colours=32):
         shapes = ", ".join(f"{title} {video.shape}" for title, video in panels.items())
         raise ValueError(f"panels need one size and number of frames, got {shapes}")
     n, height, width, _ = videos[0].shape
-    gap, head = max(2, width // 32), max(14, width // 8)
+    gap, head = max(2, width // 32), max(14, min(width, height) // 8)
     page = (len(videos) * (width + gap) - gap, height + head)
     font, frames = ImageFont.load_default(size=head * 0.7), []
     for t in range(n):

@@ -72,6 +72,39 @@ def test_training_has_energy_and_dt_only_where_they_are_learned():
     assert list(error.lines[1].get_ydata()) == [2.0, 1.0]
 
 
+def test_training_shows_what_the_mean_costs_where_it_is_known():
+    rows = [{"epoch": e, "prediction": 0.5, "test_mse": 0.7, "energy": 0.1} for e in (1, 2)]
+    error, *_ = plotting.plot_training({"MLP": rows}, training_mean=0.9).axes
+    (line,) = (line for line in error.lines if line.get_label() == "training mean")
+    assert list(line.get_ydata()) == [0.9, 0.9]
+    assert error.get_title() == "training → test: MLP 0.50 → 0.70"
+
+
+def test_labels_stand_at_the_ends_of_their_lines_and_do_not_touch():
+    _, axes = plt.subplots()
+    ends = {"low": 1.0, "near": 5.0, "nearer": 5.01, "high": 9.0, "outside": 30.0}
+    for name, end in ends.items():
+        axes.plot([0, 1], [0, end], label=name)
+    axes.plot([0, 1], [0, 2])  # without a label
+    axes.set_ylim(0, 10)
+    plotting.label_ends(axes, gap=0.06)
+    places = {text.get_text(): text.get_position()[1] for text in axes.texts}
+    assert places.keys() == {"low", "near", "nearer", "high", "outside ↑"}
+    assert places["low"] == pytest.approx(0.1) and places["high"] == pytest.approx(0.9)
+    assert places["outside ↑"] == pytest.approx(1)
+    assert places["nearer"] - places["near"] == pytest.approx(0.06)
+    assert places["near"] + places["nearer"] == pytest.approx(2 * 0.5005)  # moved apart alike
+    colours = {text.get_text(): text.get_color() for text in axes.texts}
+    assert colours["low"] == axes.lines[0].get_color() != colours["high"]
+
+
+def test_frames_of_a_figure_are_what_it_showed():
+    figure = plt.figure(figsize=(1, 0.5), dpi=40)
+    frames = plotting.frames_of(figure, lambda t: figure.set_facecolor(("red", "lime", "blue")[t]), 3)
+    assert frames.shape == (3, 20, 40, 3) and frames.dtype == np.uint8
+    assert [tuple(frame[0, 0]) for frame in frames] == [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+
+
 def test_a_gif_holds_every_panel_and_frame(tmp_path):
     frames = np.zeros((5, 32, 48, 3), np.uint8)
     for t in range(5):
