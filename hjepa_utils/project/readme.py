@@ -37,9 +37,9 @@ def answer(saved):
     low, high = (1 / bound for bound in reversed(ratio.interval))
     return (
         f"**Short answer: {short}.** The paper *H-JEPA* (Bergl, 2025; its "
-        "[code](https://github.com/qkdistributor/H-JEPA)) reports a Hamiltonian network whose error is "
-        f"{published:.1f} times lower than an MLP's. Here it is {1 / ratio.mean:.1f} times the MLP's "
-        f"[{low:.1f}, {high:.1f}], and the lowest error of all is that of the {best}."
+        "[code](https://github.com/qkdistributor/H-JEPA)) reports a Hamiltonian network (HNN) whose error is "
+        f"{published:.1f} times lower than an MLP's. Here its error is {1 / ratio.mean:.1f} times the MLP's "
+        f"[{low:.1f}, {high:.1f}], and the {best} errs least of all."
     )
 
 
