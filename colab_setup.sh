@@ -199,7 +199,7 @@ run_tests() {
   local pytest=("$python" -m pytest -c tests/pytest.ini --rootdir .)
   report="" failed=0 scratch="$(mktemp -d)"
   trap 'rm -rf "$scratch"' EXIT
-  export HJEPA_ARTIFACTS="$scratch/artifacts" HF_HUB_OFFLINE=1 HJEPA_HEADLESS=1 TQDM_DISABLE=1
+  export HJEPA_ARTIFACTS="$scratch/artifacts" HF_HUB_OFFLINE=1 HJEPA_HEADLESS=1 TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1
   cd "$root"
   check "ruff check" "$python" -m ruff check .
   check "ruff format" "$python" -m ruff format --check .

@@ -1,4 +1,4 @@
-"""The command line: `python -m hjepa_utils run`, `extract`, `benchmark`, `address`, each with `--help`."""
+"""`python -m hjepa_utils run`, `extract`, `benchmark`, `pages`, `address`; all have `--help`."""
 
 import sys
 from importlib import import_module
@@ -8,6 +8,7 @@ USAGE = """usage: python -m hjepa_utils COMMAND …
   run        run the numbered notebooks in order
   extract    latents of a folder of videos, shared out over processes and GPUs
   benchmark  what steps, updates and encoders cost on this device
+  pages      write this repository's pages and figures anew from figures/results.json
   address    set where this project can be fetched, for badges and Colab
 
 Each has --help. Exit status: 0 done, 1 failed, 2 bad arguments, 130 interrupted."""
@@ -15,6 +16,7 @@ COMMANDS = {
     "run": "project.runner",
     "extract": "latents.extract",
     "benchmark": "systems.hjepa.measure",
+    "pages": "project.readme",
     "address": "project.address",
 }
 

@@ -171,9 +171,8 @@ def save_gif(path, panels, *, fps=7.5, pause=1.0, colours=32):
             middle = (left + width / 2, head / 2)
             ImageDraw.Draw(picture).text(middle, title, fill="black", font=font, anchor="mm")
         frames.append(picture)
-    palette = Image.fromarray(np.concatenate([np.asarray(f) for f in frames[:: max(1, n // 8)]])).quantize(
-        colours
-    )
+    some = Image.fromarray(np.concatenate([np.asarray(frame) for frame in frames[:: max(1, n // 8)]]))
+    palette = some.quantize(colours, Image.Quantize.MAXCOVERAGE)  # a median cut loses small, bright areas
     frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     milliseconds = [round(1000 / fps)] * (n - 1) + [round(1000 * pause)]
     frames[0].save(

@@ -1,13 +1,20 @@
-"""The generated parts of this repository's pages, made from `figures/results.json`."""
+"""What is made from `figures/results.json`: parts of this repository's pages, and figures.
 
+`python -m hjepa_utils pages` makes them; publishing does too.
+"""
+
+import argparse
 import json
 import re
 from pathlib import Path
 
 from ..experiment.intervals import Summary
 from ..experiment.ledger import CONFIRMED, REFUTED, all_claims, claims_table, markdown, saved_parts, table
+from ..plotting import use_style
 from ..runs.files import write_atomically
+from ..runs.places import ROOT
 from ..systems.hjepa.paper import mse
+from ..systems.hjepa.published_figures import redraw
 from .benchmarks import benchmark_page
 
 SHORT = ("linear map", "residual MLP", "MLP", "training mean", "HNN", "persistence")
@@ -82,3 +89,23 @@ def _fill(page, generated, costs=()):
         row = re.compile(rf"(\(notebooks/{name}\.ipynb\) \|[^|\n]*\|)[^|\n]*\|")
         text = row.sub(lambda m, cost=costs[name]: f"{m[1]} {cost_cell(cost)} |", text)
     write_atomically(page, lambda path: Path(path).write_text(text, encoding="utf-8"))
+
+
+def refresh_pages(root):
+    """`refresh_readme`, and every figure that the published numbers alone draw, in `figures/`."""
+    refresh_readme(root)
+    use_style()
+    figures = root / "figures"
+    drawn = redraw(json.loads((figures / "results.json").read_text()), figures)
+    print(f"wrote both pages, and {len(drawn)} figures in {figures.name}/: {', '.join(drawn)}")
+
+
+def main(argv=None):
+    """The command line; returns the exit status."""
+    argparse.ArgumentParser(
+        prog="hjepa_utils pages",
+        description="Write the generated parts of README.md and figures/README.md, and draw the figures "
+        "whose numbers are in figures/results.json.",
+    ).parse_args(argv)
+    refresh_pages(ROOT)
+    return 0

@@ -21,11 +21,12 @@ from ..runs.places import ROOT, artifacts_root, scale_folder
 from ..runs.run import SCALES
 from .arguments import plan_run, ships
 from .publish import publish_costs, publish_figures, publish_models, refresh_notebooks
-from .readme import refresh_readme
+from .readme import refresh_pages
 
 CELL_TIMEOUT = {"quick": 1800, "paper": None}  # seconds a cell may take; a paper cell may take hours
 # Nobody sees a kernel's progress bars, and saved ones differ in every run; nor advice on debuggers.
-QUIET = {"HJEPA_HEADLESS": "1", "TQDM_DISABLE": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+BARS = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}  # transformers shows some of its own
+QUIET = BARS | {"HJEPA_HEADLESS": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 
 
 class NotebookFailed(RuntimeError):
@@ -140,7 +141,7 @@ def run_and_publish(plan, scale, artifacts, *, offline):
     if scale == "paper":
         publish_costs(artifacts / "paper", results)
     if (ROOT / "README.md").exists():
-        refresh_readme(ROOT)
+        refresh_pages(ROOT)
 
 
 def _parser():

@@ -16,7 +16,7 @@ from hjepa_utils.__main__ import COMMANDS, main
 INTERRUPTED = "\ninterrupted: the same command goes on where it stopped\n"
 
 
-@pytest.mark.parametrize("command", ["run", "address", ""])
+@pytest.mark.parametrize("command", ["run", "pages", "address", ""])
 def test_help_imports_no_encoder(command):
     """transformers and timm take seconds, and torchcodec needs FFmpeg, which may be what is missing."""
     heavy = "{'transformers', 'torchcodec', 'timm'}"

@@ -40,7 +40,7 @@ def project(tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "ROOT", root)
     monkeypatch.setattr(arguments, "ROOT", root)
     monkeypatch.setenv("HJEPA_ARTIFACTS", str(root / "artifacts"))
-    for name in ("HF_HUB_OFFLINE", "HJEPA_HEADLESS", "TQDM_DISABLE", "PYDEVD_DISABLE_FILE_VALIDATION"):
+    for name in ("HF_HUB_OFFLINE", *runner.QUIET):
         monkeypatch.setenv(name, "0")
     return root
 
