@@ -125,7 +125,7 @@ def plot_arms(compared, labels):
 def plot_horizons(short, long, overlap=4):
     """{arm: errors (n_models, n_windows, n_steps)} over a window and over the whole video; means.
 
-    Before step `overlap` a clip shares frames with the given one.
+    Before step `overlap` a clip shares frames with the given one. Lines are named at their ends.
     """
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), sharey=True)
     top = 1.6 * max(e[..., -1].mean() for name, e in short.items() if "extrapolation" not in name)
@@ -133,10 +133,13 @@ def plot_horizons(short, long, overlap=4):
         for name, errors in errors_of.items():
             steps, width = np.arange(1, errors.shape[2] + 1), 2.6 if name == "HNN" else 1.6
             panel.plot(steps, errors.mean(axis=(0, 1)), **style(name), lw=width, label=name)
-        panel.axvspan(0, overlap, color="0.9", zorder=0, label="frames shared with z₀")
+        panel.axvspan(0, overlap - 0.5, color="0.92", zorder=0)
+        panel.text(
+            0.1, 0.98 * top, "shares frames with z₀", rotation=90, va="top", fontsize="small", color="0.4"
+        )
         panel.set(xlabel="step t (4 frames each)", title=title, xlim=(0, None), ylim=(0, top))
+        label_ends(panel)
     axes[0].set(ylabel="MSE per dimension")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
     return figure
 
 
@@ -148,6 +151,21 @@ def frames_of(figure, draw, n):
         figure.canvas.draw()
         frames.append(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
     return np.stack(frames)
+
+
+def label_ends(panel, gap=0.055):
+    """Name every line beside the panel at the height at which it ends, `gap` of the panel's height apart.
+
+    Its label, in its colour; no legend is needed then. Limits must not change afterwards.
+    """
+    to_panel = (panel.transData + panel.transAxes.inverted()).transform
+    lines = [line for line in panel.lines if not line.get_label().startswith("_")]
+    heights = [min(to_panel(line.get_xydata()[-1])[1], 1) for line in lines]
+    lowest = -1.0
+    for k in np.argsort(heights):
+        lowest = max(heights[k], lowest + gap)
+        look = {"color": lines[k].get_color(), "fontsize": "small", "va": "center"}
+        panel.annotate(lines[k].get_label(), (1.01, lowest), xycoords="axes fraction", **look)
 
 
 def save_gif(path, panels, *, fps=7.5, pause=1.0, colours=32):
