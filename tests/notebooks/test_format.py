@@ -144,3 +144,12 @@ def test_holds_nothing_of_the_run_or_the_machine(notebook):
 def test_prints_no_warnings_and_no_progress_bars(notebook):
     outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
     assert not [output for output in outputs if output.get("name") == "stderr"]
+
+
+def test_pictures_are_there_in_words_too_and_small(path, notebook):
+    """GitHub plays a GIF at once, whatever its size."""
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    for words, link in re.findall(r"!\[(.*?)\]\((.*?)\)", text):
+        picture = path.parent / link
+        assert words and picture.is_file()
+        assert picture.suffix != ".gif" or picture.stat().st_size <= 100_000
