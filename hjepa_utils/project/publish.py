@@ -15,7 +15,7 @@ _WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def publish_figures(run_folder, target, names, *, since):
-    """Copy what the run that began at `since` made, and remove pictures that it no longer makes.
+    """Copy pictures and pages of the run that began at `since`, and remove those that it no longer makes.
 
     `names` are the notebooks whose results are kept. Their claims become `claims.json`.
     """
@@ -45,7 +45,7 @@ def publish_models(run_folder, assets):
 
 
 def _pictures(folder):
-    return [path for path in folder.iterdir() if path.suffix in (".png", ".gif")]
+    return [path for path in folder.iterdir() if path.suffix in (".png", ".gif", ".html")]
 
 
 def publish_costs(run_folder, results):

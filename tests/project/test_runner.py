@@ -25,6 +25,7 @@ name = {name!r}
 folder = pathlib.Path(os.environ["HJEPA_ARTIFACTS"]) / SCALE
 (folder / "figures").mkdir(parents=True, exist_ok=True)
 (folder / "figures" / f"{{name}}.png").write_bytes(SCALE.encode())
+(folder / "figures" / f"{{name}}.html").write_bytes(SCALE.encode())
 file = folder / "results.json"
 saved = json.loads(file.read_text()) if file.exists() else {{"run": {{"scale": SCALE}}, "results": {{}}}}
 saved["results"][name] = [SCALE, ENCODER, SEED, os.environ.get("HF_HUB_OFFLINE")]
@@ -244,7 +245,8 @@ def test_ctrl_c_ends_the_kernel_without_a_traceback(project, delay):
 def test_publish_quick_refreshes_notebooks_and_figures(project):
     add_pair(project)
     (project / "figures").mkdir()
-    (project / "figures" / "stale.png").touch()
+    for name in ("stale.png", "stale.html"):
+        (project / "figures" / name).touch()
     before = sources(project / "notebooks" / "01_first.ipynb")
     assert main(["run", "--publish"]) == 0
     notebook = nbformat.read(project / "notebooks" / "01_first.ipynb", as_version=4)
@@ -253,7 +255,9 @@ def test_publish_quick_refreshes_notebooks_and_figures(project):
     assert set(notebook.metadata) == {"kernelspec", "language_info"}
     assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells)
     assert sorted(p.name for p in (project / "figures").iterdir()) == [
+        "01_first.html",
         "01_first.png",
+        "02_second.html",
         "02_second.png",
         "results.json",
     ]
