@@ -51,14 +51,20 @@ versions() {
   "$python" -m pip list --format=freeze --disable-pip-version-check | LC_ALL=C sort
 }
 
+# Without what only the tests need, unless they are to run.
+needed() {
+  if [ "$command" = test ]; then cat "$requirements"; else sed '/^# --- the tests/,$d' "$requirements"; fi
+}
+
 # Into the Python that Colab runs: pip adds what is missing, and keeps Colab's own torch and numpy.
 install_on_colab() {
-  local before constraints replaced
+  local before constraints wanted replaced
   python="$(command -v python3)"
   before="$(versions)"
   constraints="$(mktemp)"
+  wanted="$(needed)" # in a line of its own: a failure inside <(…) would go unseen
   grep -E '^(torch|torchvision|torchcodec|numpy)==' <<<"$before" >"$constraints" || true
-  "$python" -m pip install --quiet --constraint "$constraints" --requirement <(needed) ||
+  "$python" -m pip install --quiet --constraint "$constraints" --requirement <(echo "$wanted") ||
     die "pip could not install requirements.txt; its reason is above"
   rm "$constraints"
   replaced="$(LC_ALL=C comm -23 <(echo "$before") <(versions) | tr '\n' ' ')"

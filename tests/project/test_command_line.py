@@ -1,6 +1,7 @@
 """How the commands begin and end: what they import, unknown ones, and Ctrl-C."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -124,3 +125,28 @@ def test_the_script_may_be_called_through_a_link(tmp_path):
     (tmp_path / "setup").symlink_to(ROOT / "colab_setup.sh")
     done = subprocess.run(["bash", tmp_path / "setup", "address", "x"], capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.startswith("error: 'x' is no address")
+
+
+@pytest.mark.parametrize("versions_after", ["numpy==2.1.3", "numpy==2.2.0"])
+def test_on_colab_what_the_notebooks_need_is_installed_beside_colabs_own(tmp_path, versions_after):
+    python = tmp_path / "python3"
+    python.write_text(
+        "#!/usr/bin/env bash\n"
+        f"cd '{tmp_path}'\n"
+        'case "$*" in\n'
+        f'*" pip list "*) [ -e wanted ] && echo {versions_after} || echo numpy==2.1.3 ;;\n'
+        '*" pip install "*) cat "$6" > kept; cat "$8" > wanted ;;\n'
+        "esac\n"
+    )
+    python.chmod(0o755)
+    environment = {"COLAB_RELEASE_TAG": "release", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", ROOT / "colab_setup.sh"], env=os.environ | environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    restart = "RESTART NEEDED" if versions_after != "numpy==2.1.3" else "No restart is needed"
+    assert restart in done.stdout and done.stdout.endswith("H-JEPA is set up.\n")
+    wanted = {re.match(r"[\w-]*", line)[0] for line in (tmp_path / "wanted").read_text().splitlines()}
+    assert {"torch", "torchcodec", "papermill", "torchdiffeq", "accelerate"} <= wanted
+    assert not {"pytest", "ruff", "basedpyright"} & wanted
+    assert (tmp_path / "kept").read_text() == "numpy==2.1.3\n"
