@@ -20,8 +20,8 @@ from ..latents.names import HUB_ID, PAPER_ENCODER
 from ..latents.video import find_videos
 from ..runs.checks import MAX_SEED
 from ..runs.places import ROOT
+from .own_videos import without_the_balls
 
-NEED_TRUE_STATES = ("08_controls", "09_true_state")
 OPTIONS = {"SCALE": "--scale", "ENCODER": "--encoder"}
 _USE = "use auto, embedded, a hub id (owner/name or owner/name@revision), or a folder"
 
@@ -65,18 +65,13 @@ def declared_parameters(path):
 def plan_run(scale, encoder, *, overrides=(), start=None, only=()):
     """Path → parameters to inject, for the notebooks that are to run.
 
-    `overrides` are pairs (name, value as typed). Notebooks that need true states are left out, and
-    named, for videos of one's own. Raises `ValueError`, or `ConnectionError` if the hub must be asked
-    for an encoder and does not answer.
+    `overrides` are pairs (name, value as typed). Notebooks that are about the simulated balls are left
+    out, and named, for videos of one's own. Raises `ValueError`, or `ConnectionError` if the hub must
+    be asked for an encoder and does not answer.
     """
     overrides, notebooks = _once_each(overrides), find_notebooks(start, only)
     if overrides.get("VIDEO_DIR"):
-        left_out = [path.stem for path in notebooks if path.stem in NEED_TRUE_STATES]
-        notebooks = [path for path in notebooks if path.stem not in left_out]
-        if not notebooks:
-            raise ValueError(f"your own videos have no true states, so {' and '.join(left_out)} cannot run")
-        if left_out:
-            print("left out, your own videos have no true states:", *left_out)
+        notebooks = without_the_balls(notebooks)
     declared = {path: declared_parameters(path) for path in notebooks}
     plan = plan_parameters(declared, {"SCALE": scale, "ENCODER": encoder}, overrides)
     if any("ENCODER" in parameters for parameters in declared.values()):

@@ -20,6 +20,7 @@ from ..runs.files import explain_write_error, write_json
 from ..runs.places import ROOT, artifacts_root, scale_folder
 from ..runs.run import SCALES
 from .arguments import plan_run, ships
+from .own_videos import WHICH_ENCODER, outcome
 from .publish import publish_costs, publish_figures, publish_models, refresh_notebooks
 from .readme import refresh_pages
 
@@ -56,6 +57,7 @@ def run_notebook(path, executed, parameters=None, *, timeout=None):
     unfinished = executed.with_name(f".unfinished-{executed.name}")
     options = {"kernel_name": "python3", "language": "python", "cwd": ROOT, "execution_timeout": timeout}
     options["extra_arguments"] = ["--log-level=CRITICAL"]  # it warns of its own transport and shutdown
+    options["progress_bar"] = sys.stderr.isatty()
     started, peak, kernels = time.monotonic(), 0, partial(psutil.Process().children, recursive=True)
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(papermill.execute_notebook, path, unfinished, parameters, **options)
@@ -102,8 +104,7 @@ def run_all(plan, scale, artifacts, *, offline):
     os.environ |= QUIET | {"HJEPA_ARTIFACTS": str(artifacts)}  # the kernels inherit it
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # else a hub look-up without network retries for half a minute
-    seed = max((parameters.get("SEED", 0) for parameters in plan.values()), default=0)
-    folder, costs = scale_folder(scale, seed), {}
+    folder, costs = _scale_folder(plan, scale), {}
     for number, (path, parameters) in enumerate(plan.items(), 1):
         print(f"[{number}/{len(plan)}] {path.stem}", flush=True)
         executed = folder / "executed" / path.name
@@ -119,6 +120,11 @@ def run_all(plan, scale, artifacts, *, offline):
     )
     print("", *(f"{name:32}{cost}" for name, cost in costs.items()), sep="\n")
     print(f"\nexecuted notebooks, figures and results: {folder}\n")
+
+
+def _scale_folder(plan, scale):
+    """Where the notebooks of a plan put their artifacts."""
+    return scale_folder(scale, max((parameters.get("SEED", 0) for parameters in plan.values()), default=0))
 
 
 def run_and_publish(plan, scale, artifacts, *, offline):
@@ -193,9 +199,14 @@ def main(argv=None):
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
+    own_videos = any(parameters.get("VIDEO_DIR") for parameters in plan.values())
+    if own_videos and offline:
+        print(WHICH_ENCODER)
     try:
         run = run_and_publish if args.publish else run_all
         run(plan, args.scale, artifacts_root(), offline=offline)
+        if own_videos and any(path.stem == "03_train_hnn" for path in plan):
+            print(outcome(_scale_folder(plan, args.scale)))
     except (NotebookFailed, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

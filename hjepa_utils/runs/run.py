@@ -20,6 +20,7 @@ import torch
 
 from . import locks
 from .checks import checked_seed
+from .earlier_notebooks import run_missing
 from .files import ArtifactError, explain_write_error, json_text, read_json, write_atomically, write_json
 from .fingerprint import differences, digest
 from .hardware import hardware, pick_device
@@ -233,13 +234,16 @@ def _short(path):
     return "/".join(path.parts[-2:])
 
 
-def start_run(notebook, *, scale, seed):
+def start_run(notebook, *, scale, seed, after=()):
     """Begin a notebook's run.
 
+    `after`: the numbers of the notebooks that this one stands on, in order. At quick scale those that
+    have not run yet are run first, so that each notebook can be opened alone; see `run_missing`.
     Raises `ValueError` for an unknown scale, a seed not in 0 … 2³² - 1, or a notebook that cannot have
     a folder of its own under its name.
     """
     if scale not in SCALES:
         raise ValueError(f"SCALE must be one of {SCALES}, got {scale!r}")
     notebook, seed = checked_notebook(notebook), checked_seed(seed)
+    run_missing(after, scale, seed)
     return Run(notebook, scale, seed, pick_device(), scale_folder(scale, seed) / notebook)

@@ -15,14 +15,18 @@ CELL = nbformat.read(NOTEBOOK, as_version=4).cells[1].source
 # Runs the cell of argv[1]; argv[2:] are the modules to pretend. Prints an error's name and text, or the
 # folder from which the module would be imported.
 HOST = """
-import sys, types
+import os, sys, types
 from IPython.core.interactiveshell import InteractiveShell
 for name in sys.argv[2:]:
     sys.modules[name] = types.ModuleType(name)
+if "google.colab" in sys.modules:
+    mount = lambda folder: open("mounted", "w").write(folder)
+    sys.modules["google.colab"].drive = types.SimpleNamespace(mount=mount)
 shell = InteractiveShell()
 shell.showtraceback = lambda *_, **__: None
 before = list(sys.path)
 result = shell.run_cell(open(sys.argv[1]).read())
+print("kept in", os.environ.get("HJEPA_ARTIFACTS"))
 error = result.error_before_exec or result.error_in_exec
 print(f"{type(error).__name__}: {error}" if error else f"found {sys.path[0] if sys.path != before else None}")
 """
@@ -39,13 +43,15 @@ def run_cell(tmp_path):
     """Run the cell in a folder; what it printed last. /content is a folder of the test's."""
     content = tmp_path / "content"
 
-    def run(cwd, *, colab=False, address="", commit="", **environment):
+    def run(cwd, *, colab=False, drive=False, address="", commit="", **environment):
         source = re.sub(
             'ADDRESS, COMMIT = "[^"]*", "[^"]*"', f'ADDRESS, COMMIT = "{address}", "{commit}"', CELL
         )
         assert source.count('Path("/content")') == 1
         cell = tmp_path / "cell.py"
-        cell.write_text(source.replace('Path("/content")', f"Path({str(content)!r})"))
+        source = source.replace('Path("/content")', f"Path({str(content)!r})")
+        source = source.replace("KEEP_ON_DRIVE = False", f"KEEP_ON_DRIVE = {drive}")
+        cell.write_text(source)
         modules = ["google", "google.colab"] if colab else []
         unset = {"HJEPA_ROOT", "JPY_SESSION_NAME"}
         usual = {name: value for name, value in os.environ.items() if name not in unset}
@@ -58,6 +64,7 @@ def run_cell(tmp_path):
             timeout=120,
         )
         assert done.returncode == 0, done.stderr
+        (tmp_path / "kept_in").write_text(done.stdout.strip().splitlines()[-2])
         return done.stdout.strip().splitlines()[-1]
 
     return run
@@ -154,6 +161,23 @@ def test_colab_without_project_or_address_says_how_and_fetches_nothing(run_cell,
     said = run_cell(content, colab=True, PATH=f"{trap.parent}:{os.environ['PATH']}")
     assert said == f"RuntimeError: no H-JEPA project around {content}: {UPLOAD}"
     assert not (tmp_path / "git_was_run").exists()
+
+
+@pytest.mark.parametrize(
+    ("ticked", "environment", "kept_in"),
+    [
+        (False, {}, ""),
+        (True, {}, "/content/drive/MyDrive/hjepa"),
+        (True, {"HJEPA_ARTIFACTS": "/elsewhere"}, "/elsewhere"),
+    ],
+)
+def test_colab_mounts_drive_only_where_it_is_asked_to(
+    run_cell, foreign, tmp_path, ticked, environment, kept_in
+):
+    make_project(tmp_path / "content")
+    assert run_cell(foreign, colab=True, drive=ticked, **{"HJEPA_ARTIFACTS": ""} | environment)
+    assert (foreign / "mounted").exists() == ticked
+    assert (tmp_path / "kept_in").read_text().split() == ["kept", "in", *kept_in.split()]
 
 
 def test_a_set_up_that_fails_stops_the_notebook(run_cell, foreign, tmp_path):

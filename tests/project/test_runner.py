@@ -159,20 +159,69 @@ def test_a_failure_after_the_notebooks_is_not_called_bad_arguments(project, caps
     assert "error: 01_first.ipynb would be larger than 300 KB" in capsys.readouterr().err
 
 
-def test_notebooks_that_need_true_states_are_left_out_for_own_videos(project, capsys, monkeypatch):
+@pytest.fixture
+def own_videos(project, monkeypatch):
     (project / "clips").mkdir()
     (project / "clips" / "a.mp4").touch()
-    add_pair(project)
-    add(project, "08_controls", "raise ValueError('no states')")
     monkeypatch.chdir(project)
+    return project
+
+
+OF_THE_BALLS = ["01_generate_videos", "06_pretrain_embedded_encoder", "08_controls", "09_true_state"]
+
+
+def test_notebooks_about_the_balls_are_left_out_for_own_videos(own_videos, capsys):
+    project = own_videos
+    for name in OF_THE_BALLS:
+        add(project, name, "raise ValueError('about the balls')")
+    add(project, "02_second", SAVE.format(name="02_second"), parameters=f"{PARAMETERS}\nVIDEO_DIR = ''")
     assert main(["run", "--videos", "clips"]) == 0
-    assert list(saved(project, "quick")) == ["01_first", "02_second"]
+    assert list(saved(project, "quick")) == ["02_second"]
     assert f"VIDEO_DIR = {str(project / 'clips')!r}".replace("'", '"') in "".join(
-        sources(project / "artifacts" / "quick" / "executed" / "01_first.ipynb")
+        sources(project / "artifacts" / "quick" / "executed" / "02_second.ipynb")
     )
-    assert "your own videos have no true states: 08_controls" in capsys.readouterr().out
-    assert main(["run", "--videos", "clips", "--only", "8"]) == 2
-    assert "your own videos have no true states, so 08_controls cannot run" in capsys.readouterr().err
+    out = capsys.readouterr().out
+    assert f"left out for your own videos: {', '.join(OF_THE_BALLS)}; " in out
+    assert "the embedded encoder was trained on two balls on black" in out
+    assert "--encoder facebook/vjepa2-vitl-fpc16-256-ssv2" in out
+    assert main(["run", "--videos", "clips", "--only", "6", "8"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: not for your own videos: 06_pretrain_embedded_encoder, 08_controls; ")
+
+
+@pytest.mark.parametrize(
+    ("n_videos", "said"),
+    [
+        (
+            1,
+            "error over 15 steps on 1 held-out video, encoder E: your HNN 1.23, your MLP 0.90, the mean 1.00",
+        ),
+        (
+            6,
+            "error [95 % interval] over 15 steps on 6 held-out videos, encoder E: "
+            "your HNN 1.23 [0.73, 1.73], your MLP 0.90 [0.40, 1.40], the mean 1.00 [0.50, 1.50]",
+        ),
+    ],
+)
+def test_a_run_on_own_videos_ends_with_what_came_out(own_videos, capsys, n_videos, said):
+    models = {
+        name: {"mean": mean, "interval": [mean - 0.5, mean + 0.5], "n_groups": n_videos, "parameters": 7}
+        for name, mean in {"HNN": 1.234, "MLP": 0.9, "training mean": 1.0, "persistence": 2.0}.items()
+    }
+    save = SAVE.format(name="03_train_hnn").replace(
+        "[SCALE, ENCODER, SEED", "{'models': MODELS, 'encoder': 'E', 'data': {'length': 16}} or [ENCODER"
+    )
+    add(own_videos, "02_second", "", parameters=f"{PARAMETERS}\nVIDEO_DIR = ''")
+    add(own_videos, "03_train_hnn", f"MODELS = {models}", save)
+    assert main(["run", "--videos", "clips", "-p", "SEED", "0"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == said
+
+
+def test_other_runs_do_not_speak_of_own_videos(own_videos, capsys):
+    add(own_videos, "03_train_hnn", SAVE.format(name="03_train_hnn"))
+    assert main(["run"]) == 0
+    out = capsys.readouterr().out
+    assert "own videos" not in out and "held-out" not in out
 
 
 def test_failure_stops_with_its_cause_on_one_line(project, capsys):
