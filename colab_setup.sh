@@ -214,9 +214,10 @@ run_tests() {
   fi
   # One process a core, one thread each: threads of several processes would wait for each other.
   check "unit tests" env OMP_NUM_THREADS=1 "${pytest[@]}" -n logical --maxprocesses 4 --dist worksteal tests
-  check "notebook chain" "${pytest[@]}" -m chain --durations=0 tests/notebooks/test_chain.py
-  check "notebook outputs" "${pytest[@]}" --nbval --nbval-current-env tests/notebooks/test_outputs.py \
-    notebooks/[0-9][0-9]_*.ipynb
+  # From an empty folder on, each notebook reading what those before it left; every output is compared.
+  check "notebooks" "${pytest[@]}" --nbval --nbval-current-env --durations=20 \
+    tests/notebooks/test_outputs.py notebooks/[0-9][0-9]_*.ipynb
+  check "what they left" "${pytest[@]}" -m chain tests/notebooks/test_chain.py
   printf '\n%s' "$report"
   return "$failed"
 }

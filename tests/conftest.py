@@ -27,5 +27,5 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if hasattr(item, "output_timeout"):  # nbval's; its 5 s are short for a busy machine
-            item.output_timeout = 600
+        if hasattr(item, "output_timeout"):  # nbval's; its 5 s are short for a training on a busy machine
+            item.output_timeout = 1800

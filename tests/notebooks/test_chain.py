@@ -1,33 +1,45 @@
-"""The real notebooks at quick scale, in number order, into a fresh folder: `pytest -m chain`."""
+"""After nbval has run the notebooks in order, into the empty folder HJEPA_ARTIFACTS: `pytest -m chain`."""
 
 import json
 import os
 from pathlib import Path
 
+import nbformat
 import pytest
-from helpers import ROOT
+from helpers import ROOT, TolerantText
 
-from hjepa_utils.project.runner import CELL_TIMEOUT, run_notebook
+from hjepa_utils.__main__ import main
+from hjepa_utils.project.publish import refreshed
 
 pytestmark = pytest.mark.chain
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-not_passed = []  # the first one in it is what stopped the chain
-
-
-@pytest.fixture(scope="module")
-def artifacts(tmp_path_factory):
-    return Path(os.environ.get("HJEPA_ARTIFACTS") or tmp_path_factory.mktemp("artifacts"))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs_and_saves_its_results(path, artifacts, monkeypatch):
-    if not_passed:
-        pytest.skip(f"{not_passed[0]} did not pass")
-    not_passed.append(path.stem)
-    monkeypatch.setenv("HJEPA_ARTIFACTS", str(artifacts))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    cost = run_notebook(path, artifacts / "quick" / "executed" / path.name, timeout=CELL_TIMEOUT["quick"])
-    print(path.stem, cost)
-    saved = json.loads((artifacts / "quick" / "results.json").read_text())
+def test_notebook_has_saved_its_results(path):
+    saved = json.loads((Path(os.environ["HJEPA_ARTIFACTS"]) / "quick" / "results.json").read_text())
     assert saved["results"][path.stem]
-    not_passed.clear()
+
+
+def test_the_command_line_runs_a_real_notebook_to_the_committed_outputs(tmp_path, monkeypatch, capsys):
+    """Its kernels are papermill's, with parameters injected; compared is what it would publish."""
+    monkeypatch.setenv("HJEPA_ARTIFACTS", str(tmp_path))
+    for name in ("HJEPA_HEADLESS", "TQDM_DISABLE", "PYDEVD_DISABLE_FILE_VALIDATION", "HF_HUB_OFFLINE"):
+        monkeypatch.setenv(name, "1")  # as `run` does, and undone after this test
+    first = NOTEBOOKS[0]
+    assert main(["run", "--only", first.stem[:2]]) == 0
+    assert f"[1/1] {first.stem}" in capsys.readouterr().out
+    costs = json.loads((tmp_path / "quick" / "costs.json").read_text())
+    assert costs[first.stem]["seconds"] > 0
+    now = texts(refreshed(first, tmp_path / "quick" / "executed" / first.name))
+    committed = texts(first.read_text(encoding="utf-8"))
+    assert len(committed) > 3
+    assert list(map(TolerantText, now)) == committed
+
+
+def texts(notebook):
+    """Of all outputs that nbval would compare."""
+    cells = nbformat.reads(notebook, as_version=4).cells
+    compared = [c for c in cells if "nbval-ignore-output" not in c.metadata.get("tags", ())]
+    outputs = [output for cell in compared for output in cell.get("outputs", ())]
+    return [output.get("text") or output.data.get("text/plain", "") for output in outputs]
