@@ -153,21 +153,6 @@ def frames_of(figure, draw, n):
     return np.stack(frames)
 
 
-def label_ends(panel, gap=0.055):
-    """Name every line beside the panel at the height at which it ends, `gap` of the panel's height apart.
-
-    Its label, in its colour; no legend is needed then. Limits must not change afterwards.
-    """
-    to_panel = (panel.transData + panel.transAxes.inverted()).transform
-    lines = [line for line in panel.lines if not line.get_label().startswith("_")]
-    heights = [min(to_panel(line.get_xydata()[-1])[1], 1) for line in lines]
-    lowest = -1.0
-    for k in np.argsort(heights):
-        lowest = max(heights[k], lowest + gap)
-        look = {"color": lines[k].get_color(), "fontsize": "small", "va": "center"}
-        panel.annotate(lines[k].get_label(), (1.01, lowest), xycoords="axes fraction", **look)
-
-
 def save_gif(path, panels, *, fps=7.5, pause=1.0, colours=32):
     """A looping picture of {title: uint8 frames (n, H, W, 3)} side by side, which GitHub plays.
 

@@ -58,18 +58,6 @@ def test_horizons_are_means_over_models_and_windows():
         assert lines[arm].get_linestyle() == plotting.style(arm)["ls"]
 
 
-def test_lines_are_named_at_their_ends_without_overlap():
-    _, panel = plt.subplots()
-    for name, end in (("low", 1.0), ("high", 3.0), ("as high", 3.0)):
-        panel.plot([0, 1], [0, end], color=plotting.colour("MLP"), label=name)
-    panel.set(xlim=(0, 1), ylim=(0, 4))
-    plotting.label_ends(panel, gap=0.1)
-    named = {text.get_text(): text for text in panel.texts}
-    heights = {name: text.xy[1] for name, text in named.items()}
-    assert heights == pytest.approx({"low": 0.25, "high": 0.75, "as high": 0.85})
-    assert named["low"].get_color() == plotting.colour("MLP")
-
-
 def test_training_has_energy_and_dt_only_where_they_are_learned():
     rows = [{"epoch": e, "prediction": 1 / e, "test_mse": 2 / e, "energy": 0.1, "dt": 1.0} for e in (1, 2)]
     plain = [{k: v for k, v in row.items() if k != "dt"} for row in rows]

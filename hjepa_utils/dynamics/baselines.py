@@ -70,7 +70,7 @@ def n_parameters(model):
 
 
 def floors(windows):
-    """{name: [predictor]} of what needs no training, for `LatentWindows`."""
+    """The predictors that need no training, for `LatentWindows`: {name: [predictor]}."""
     mean = windows.train.flatten(0, 1).mean(dim=0)
     return {"training mean": [TrainingMean(mean)], "persistence": [Persistence()]}
 

@@ -38,10 +38,11 @@ def _solved(slope, h, *, old, new):
 
 @declared(order=2, implicit=True, jacobian=midpoint_jacobian)
 def implicit_midpoint_step(hamiltonian, z, dt):
-    """z' = z + dt J∇H((z + z')/2): second order, symplectic and reversible for any H (GNI, §VI.4).
+    """z' = z + dt J∇H((z + z')/2): second order, symplectic and reversible for any H.
 
-    Solved by iteration, which converges where dt/2 ‖∇²H‖ is below about 0.7. Raises `RuntimeError` with the
-    residual reached where it does not. Differentiable once, by the implicit function theorem.
+    Hairer, Lubich and Wanner, Geometric Numerical Integration, §VI.4. Solved by iteration, which converges
+    where dt/2 ‖∇²H‖ is below about 0.7; elsewhere raises `RuntimeError` with the residual reached.
+    Differentiable once, by the implicit function theorem.
     """
     middle = fixed_point(lambda m: z + dt / 2 * velocity(hamiltonian, m), z, "the implicit midpoint step")
     return 2 * middle - z
@@ -49,7 +50,9 @@ def implicit_midpoint_step(hamiltonian, z, dt):
 
 @declared(order=2, implicit=True, jacobian=stormer_verlet_jacobian)
 def stormer_verlet_step(hamiltonian, z, dt):
-    """The leapfrog for a joint H: second order, symplectic and reversible (GNI, §VI.3, eq. 3.4).
+    """The leapfrog for a joint H: second order, symplectic and reversible.
+
+    Hairer, Lubich and Wanner, Geometric Numerical Integration, §VI.3, eq. 3.4:
 
     p½ = p - dt/2 ∂H/∂q(q, p½),  q' = q + dt/2 (∂H/∂p(q, p½) + ∂H/∂p(q', p½)),
     p' = p½ - dt/2 ∂H/∂q(q', p½). The first two are solved as in `implicit_midpoint_step`, with the

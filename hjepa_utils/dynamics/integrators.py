@@ -21,8 +21,9 @@ def leapfrog_step(hamiltonian, z, dt):
 
     For a separable H = T(p) + V(q) this is Störmer–Verlet: second order, symplectic, and reversible
     in that a step of -dt undoes a step of dt.
-    For a joint H(q, p), such as the paper's, each sub-step is not a shear, and the step is first
-    order, not symplectic and not reversible (GNI, §VI.3); `stormer_verlet_step` is the one that is.
+    For a joint H(q, p), such as the paper's, the sub-steps are no shears. The step is then first order, not
+    symplectic and not reversible (Hairer, Lubich and Wanner, Geometric Numerical Integration, §VI.3);
+    `stormer_verlet_step` is both for any H.
     """
     even_dim(z.shape[-1])
     q, p = z.chunk(2, dim=-1)

@@ -15,8 +15,8 @@ class Step:
     those, in units of dt; `implicit`, whether it solves an equation; `copies` of z that it moves side
     by side; `jacobian(hamiltonian, z, dt)`, ∂z'/∂z where torch.func cannot differentiate the step,
     with the same options as the step.
-    A new step is a function with these facts. Where there are `stages`, fast rollouts go by them and not
-    by the function; `predictors.STEPS` names the steps that are saved with a model.
+    A new step is a function with these facts. Fast rollouts use the `stages`, if there are any, and not the
+    function; `predictors.STEPS` names the steps that are saved with a model.
     """
 
     def __init__(

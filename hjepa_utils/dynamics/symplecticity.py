@@ -24,7 +24,8 @@ class Defect(NamedTuple):
 
 
 class RandomEnergy(Hamiltonian):
-    """|z|²/2 + H(z) with a random float64 network of a kind (`HNN`, `SeparableHNN`): orbits stay near.
+    """|z|²/2 + H(z) with a random float64 network of a given class (`HNN`, `SeparableHNN`): orbits stay
+    near.
 
     Unlike the published initialisation, whose field is almost zero, it bends space at every z.
     """

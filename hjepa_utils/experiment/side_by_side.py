@@ -46,8 +46,9 @@ def fit_side_by_side(trainings):
     On a CPU as many run at once as there are cores, or as the environment variable HJEPA_JOBS says; the
     weights are the same for any number. What cannot be pickled is trained in this process, after the
     others. On a GPU they run one after another, and seeds of one arm that `can_stack` together, by
-    `fit_seeds`. An interrupted call goes on where each of them was. Raises what `fit` does, `ValueError`
-    for an HJEPA_JOBS that is no number from 1, and `RuntimeError` if a process was killed.
+    `fit_seeds`. After an interruption the same call continues each of them. Raises what `fit` does,
+    `ValueError` unless HJEPA_JOBS is a whole number of at least 1, and `RuntimeError` if a process was
+    killed.
     """
     if any(training.windows[0].is_cuda for training in trainings):
         return [history for _, arm in groupby(trainings, _arm) for history in _on_gpu(list(arm))]

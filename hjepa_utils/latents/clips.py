@@ -27,15 +27,15 @@ def encode_video(
 
     `video` is a path, read piece by piece however long it is, or uint8 (n_frames, 3, H, W), torch or
     NumPy. Clip k holds the frames from `stride * k` to `stride * k + clip_frames - 1`, so
-    n_clips = (n_frames - clip_frames) // stride + 1 (see `Clips`). `stride_seconds` takes the place of
-    `stride` for files: the whole number of frames that comes nearest. `clip_frames` is a multiple of
+    n_clips = (n_frames - clip_frames) // stride + 1 (see `Clips`). For files `stride_seconds` can replace
+    `stride`; it is rounded to whole frames. `clip_frames` is a multiple of
     the encoder's tubelet, at most the frames it was made for. `batch_size` clips are encoded together,
     by default as many as suit the device. `framing="whole"` resizes the whole picture; `"processor"`
     is V-JEPA 2's default and the published notebook's: resize to 292/256 of the input, keep the
     centre, which cuts the border off. A picture that is not square is centre-cropped with a warning.
 
     Raises `ValueError` for a video with fewer than `clip_frames` frames or of another shape, and for
-    options out of range; `TypeError` for what is no video; and what `read_video` raises.
+    options out of range; `TypeError` for anything but a video; and what `read_video` raises.
     """
     options = {"clip_frames": clip_frames, "stride": stride, "stride_seconds": stride_seconds}
     options |= {"batch_size": batch_size, "framing": framing}

@@ -70,7 +70,7 @@ def _digest(latents):
 def load_latents(folder):
     """All videos' embeddings in a folder of notebook 02 or `encode_folder`, by name.
 
-    {name: float32 (n_clips, D)}. Files whose names begin with a dot are passed over. Warns of two
+    {name: float32 (n_clips, D)}. Files whose names begin with a dot are skipped. Warns of two
     files made from the same video. Raises `ValueError` with the path for a file that is damaged or
     holds something else, for NaN or infinity, and for files of two widths or made with two settings;
     `FileNotFoundError` if there is none.

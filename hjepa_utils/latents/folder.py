@@ -37,9 +37,9 @@ def encode_folder(
 ):
     """Latents of many videos, each in `folder/<stem>.safetensors` with a manifest (see `load_latents`).
 
-    Kept is a file that is whole and was made from the same video with the same weights and settings;
-    the others are encoded, in batches that go across videos, and appear when they are complete. So
-    the same call goes on after a kill. `videos` are paths, the options those of `encode_video`.
+    A file that is whole and was made from the same video, weights and settings is kept. The others are
+    encoded, in batches across videos, and appear when they are complete. After a kill the same call
+    continues. `videos` are paths, the options those of `encode_video`.
     `share=(k, n)` takes every n-th video only, from the k-th on, the largest first: for n processes.
 
     Returns two dicts by the videos' names: what became of those with latents, "kept", "encoded" or

@@ -13,8 +13,8 @@ from .pictures import resize_frames
 def load_image_encoder(name="vit_tiny_patch16_224", *, pretrained, seed, image_size=224, device=None):
     """A timm model without its classifier, in evaluation mode, and where its weights come from.
 
-    `pretrained=True` asks the hub; where it has none to give, and for `pretrained=False`, weights
-    are drawn from `seed`. Returns (model, "pretrained" or "random weights").
+    `pretrained=True` asks the hub; if it has none, or with `pretrained=False`, weights are drawn from
+    `seed`. Returns (model, "pretrained" or "random weights").
     """
     options: dict[str, Any] = {"num_classes": 0, "img_size": image_size}
     device = pick_device(device)

@@ -64,12 +64,12 @@ def read_video(path):
 
     Rotation and edit lists are applied, and pixels that are not square are made so by enlarging the
     picture along their longer side. Grey becomes RGB, alpha is dropped, frames stand in the order of display.
-    Time is not looked at: frames count as evenly spaced.
+    Times are ignored: frames count as evenly spaced.
 
     Raises `FileNotFoundError` for a missing file, `ValueError` for a URL and for a file that is empty,
     truncated, no video, changes its size or cannot be decoded to its end, `TypeError` for what is no
     path, `RuntimeError` without FFmpeg. Warns of uneven times, frames that could not be decoded, a
-    file shorter than it says, fields and HDR. It cannot tell of bits that flipped in storage: FFmpeg
+    file shorter than it says, fields and HDR. It cannot detect bits that flipped in storage: FFmpeg
     conceals most of them and torchcodec does not pass its log on. Where that matters, compare hashes.
     """
     parts = [frames for frames, _ in pieces(path, sys.maxsize)]
@@ -79,7 +79,7 @@ def read_video(path):
 def stream_video(path, n_frames=None):
     """Yield the frames of `read_video` in order, `n_frames` at a time, by default 8 MB of them.
 
-    Each frame is decoded once. Held are one piece and the file's index. Raises and warns as
+    Each frame is decoded once. Memory holds one piece and the file's index. Raises and warns as
     `read_video` does: what the index tells before the first piece, damage in a picture when it is
     reached, of times and lost frames after the last; `ValueError` for `n_frames` below 1, `TypeError`
     for what is no whole number.
@@ -189,8 +189,8 @@ def find_videos(folder):
     """The videos of a folder, sorted by name, by their endings `VIDEO_SUFFIXES`.
 
     Warns of what looks like a video and is left out: other endings, sub-folders, names that are not
-    UTF-8. Raises `FileNotFoundError` for a missing folder or one without videos, `ValueError` for two
-    of one name but for their endings: latents are kept by that name.
+    UTF-8. Raises `FileNotFoundError` for a missing folder or one without videos, `ValueError` for two names
+    that differ only in their endings: latents go by the name.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():

@@ -14,7 +14,7 @@ from ..runs.checks import whole_number
 class Clips:
     """Where clips lie in a video: clip k holds the frames from `stride * k` on, `frames` of them.
 
-    Raises `ValueError` unless both are from 1 to 2³¹ - 1, `TypeError` for what are no whole numbers.
+    Raises `ValueError` unless both are from 1 to 2³¹ - 1, `TypeError` for anything but whole numbers.
     """
 
     frames: int = 16
@@ -56,7 +56,7 @@ class Clips:
 def make_windows(latents, length=16):
     """All runs of `length` consecutive clips: (…, n_clips, D) → (…, n_windows, length, D).
 
-    Raises `ValueError` if there are fewer clips than that, and for what is no tensor of this shape.
+    Raises `ValueError` if there are fewer clips than that, and for anything but a tensor of this shape.
     """
     if not isinstance(latents, torch.Tensor) or latents.ndim < 2:
         shape = tuple(getattr(latents, "shape", ()))

@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from ...runs.files import write_atomically
+from .drawings import ablations_found, plot_ablations
 from .result_figures import (
     controls,
     difference,
@@ -82,6 +83,7 @@ def probe_found(results):
 
 
 FIGURES = {  # name: (notebook, what draws it, what says what it found)
+    "figure_7_ablation": ("04_ablations", plot_ablations, ablations_found),
     "figure_probe": ("06_pretrain_embedded_encoder", probe, probe_found),
     "figure_steps_trained": ("07_symplecticity", steps_trained, steps_found),
     "figure_controls": ("08_controls", controls, controls_found),
