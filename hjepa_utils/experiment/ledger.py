@@ -120,11 +120,14 @@ def published(notebook, part="results"):
     return read_json(ROOT / "figures" / "results.json")[part].get(notebook, {})
 
 
-def published_page(notebook):
-    """The published run's tables and verdicts of a notebook, in Markdown."""
+def published_page(notebook, leave_out=()):
+    """The published run's tables, but for those titled in `leave_out`, and verdicts, in Markdown."""
     parts = [published(notebook, part) for part in ("results", "wall_clock")]
     tables = [
-        f"**{title}**\n\n{markdown(data)}" for part in parts for title, data in part.get("tables", {}).items()
+        f"**{title}**\n\n{markdown(data)}"
+        for part in parts
+        for title, data in part.get("tables", {}).items()
+        if title not in leave_out
     ]
     claims = [row for part in parts for row in part.get("claims", [])]
     verdicts = [
