@@ -82,6 +82,11 @@ class Comparison:
 
 def compare_arms(values, reference, groups, *, seed):
     """`Comparison` of {arm: (n_models, n_windows, n_steps)}; `groups` are the videos of the windows."""
+    shapes = {arm: tuple(of_arm.shape) for arm, of_arm in values.items()}
+    if any(len(shape) != 3 or shape[1:] != shapes.get(reference, ())[1:] for shape in shapes.values()):
+        raise ValueError(
+            f"arms are (n_models, n_windows, n_steps), on the windows of {reference!r}; got {shapes}"
+        )
     of_reference = values[reference].mean(axis=0, keepdims=True)
     differences = {
         a: v.mean(axis=0, keepdims=True) - of_reference for a, v in values.items() if a != reference

@@ -94,6 +94,29 @@ def percentile_levels(n_groups):
     return low, 1 - low
 
 
+def _array(values):
+    """A NumPy array of an array, a list or a tensor; `ValueError` for a masked one."""
+    if isinstance(values, np.ma.MaskedArray):
+        raise ValueError("masked arrays are not taken: leave the masked out, of values and groups alike")
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+
+
+def _checked(values):
+    """One number per window, (n); else `ValueError`."""
+    values = _array(values)
+    if values.ndim != 1 or len(values) == 0 or values.dtype.kind not in "fiub":
+        raise ValueError(f"one number per window is needed, (n), got {values.dtype} {values.shape}")
+    return values
+
+
+def _checked_groups(groups, values):
+    """The group of each value, (n); else `ValueError`."""
+    groups = _array(groups)
+    if groups.shape != values.shape:
+        raise ValueError(f"one group per value is needed, got {values.shape} and {groups.shape}")
+    return groups
+
+
 def _interval_of_ratio(top, bottom, groups, *, rng, n_resamples):
     """95 % interval of Σ top / Σ bottom, (n) each, over whole groups drawn with replacement; their number."""
     _, index = np.unique(groups, return_inverse=True)
@@ -109,15 +132,14 @@ def clustered_interval(values, groups, *, rng, n_resamples=10_000):
     Windows of one video overlap, so they are no independent samples; `rng` is a NumPy `Generator`.
     The levels are those of `percentile_levels`.
     """
-    values, groups = np.asarray(values, float), np.asarray(groups)
-    if values.shape != groups.shape:
-        raise ValueError(f"one group per value is needed, got {values.shape} and {groups.shape}")
+    values = _checked(values).astype(float)
+    groups = _checked_groups(groups, values)
     return _interval_of_ratio(values, np.ones_like(values), groups, rng=rng, n_resamples=n_resamples)[0]
 
 
 def summarise(values, groups, *, rng):
     """`Summary` of a number per window, (n), (n): the interval is over groups (videos)."""
-    values = np.asarray(values, float)
+    values = _checked(values).astype(float)
     interval = clustered_interval(values, groups, rng=rng)
     return Summary(float(values.mean()), interval, len(np.unique(groups)), float(values.std()))
 
@@ -129,7 +151,10 @@ def arm_summary(values, groups, *, seed):
 
 def ratio_of_means(first, second, groups, *, seed, n_resamples=10_000):
     """`Summary` of the mean of one (n_windows) over the mean of another, paired group by group."""
-    rng = np.random.default_rng(seed)
+    rng, first, second = np.random.default_rng(seed), _checked(first), _checked(second)
+    if len(first) != len(second):
+        raise ValueError(f"both need a number of every window, got {len(first)} and {len(second)}")
+    groups = _checked_groups(groups, first)
     interval, n_groups = _interval_of_ratio(first, second, groups, rng=rng, n_resamples=n_resamples)
     return Summary(float(np.mean(first) / np.mean(second)), interval, n_groups)
 
@@ -140,6 +165,7 @@ def median_and_interval(values):
     The interval lies between two of the values and holds for any distribution, if they are
     independent (`scipy.stats.quantile_test`). Raises `ValueError` for fewer than 6, which have none.
     """
+    values = _checked(values)
     if len(values) < FEWEST:
         raise ValueError(
             f"a median of {len(values)} has no 95 % interval: {FEWEST} rounds or more are needed"

@@ -5,6 +5,7 @@ import struct
 from pathlib import Path
 
 HEAD_BYTES, INDEX_BYTES = 2**20, 2**26  # read to look for a codec's header; at most, of an MP4's index
+ZEROS = 1024  # so many at the end of a file are no picture
 BOX_TYPES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp")
 ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 EBML, SEGMENT = bytes.fromhex("1a45dfa3"), bytes.fromhex("18538067")
@@ -34,30 +35,47 @@ def kind(path):
     return next((name for start, name in STARTS.items() if head.startswith(start)), None)
 
 
-def bytes_missing(path):
-    """How many bytes a file is shorter than its own header promises; 0 where that promises nothing.
+def missing_at_end(path):
+    """What a file lacks at its end, in words; "" where nothing is known to be missing.
+
+    Bytes that its header promises; the mark at the end of GIF, PNG and Ogg (RFC 3533); or bytes that
+    were never filled in, as an interrupted download leaves them (MP4 may end in zeros).
+    """
+    size, container, promised = Path(path).stat().st_size, kind(path), _promised_size(path)
+    if n_missing := max(promised - size, 0):
+        return f"{n_missing:,} byte{' is' if n_missing == 1 else 's are'} missing at its end"
+    if container != "mp4" and not any(_bytes_before(path, min(promised or size, size), ZEROS)):
+        return "it is filled with zeros at its end"
+    tail = _bytes_before(path, size, 2**16)
+    page = tail.rfind(b"OggS")
+    whole = {
+        "gif": b";" in tail[-16:],
+        "png": b"IEND" in tail[-64:],
+        "ogg": page < 0 or tail[page + 5 : page + 6] >= b"\4",
+    }
+    return "" if whole.get(container, True) else "the mark at its end is missing"
+
+
+def _promised_size(path):
+    """How long a file should be by its own header, 0 where that says nothing.
 
     MP4 and MOV: the last box (ISO/IEC 14496-12). AVI: the RIFF chunks. Matroska and WebM: the
-    segment (RFC 8794), unknown in a live recording. FLV and ASF: the size in their metadata. GIF,
-    PNG and Ogg (RFC 3533) have a mark at their end: 1 if it is not there.
+    segment (RFC 8794), unknown in a live recording. FLV and ASF: the size in their metadata.
     """
     size, container = Path(path).stat().st_size, kind(path)
     with open(path, "rb") as file:
         if container in ("mp4", "avi"):
             boxes = list(_boxes(file, size) if container == "mp4" else _riffs(file, size))
-            return max(boxes[-1][2] - size, 0) if boxes else 0
+            return boxes[-1][2] if boxes else 0
         head = file.read(2**14)
-        file.seek(max(size - 2**16, 0))
-        tail = file.read()
-    if container == "gif":
-        return int(b";" not in tail[-16:])
-    if container == "png":
-        return int(b"IEND" not in tail[-64:])
-    if container == "ogg":
-        page = tail.rfind(b"OggS")
-        return int(page >= 0 and not tail[page + 5 : page + 6] >= b"\4")
     ends = {"matroska": _segment_end, "flv": _flv_size, "asf": _asf_size}
-    return max(ends[container](head) - size, 0) if container in ends else 0
+    return ends[container](head) if container in ends else 0
+
+
+def _bytes_before(path, end, n_bytes):
+    with open(path, "rb") as file:
+        file.seek(max(end - n_bytes, 0))
+        return file.read(min(n_bytes, end))
 
 
 def is_interlaced(path):

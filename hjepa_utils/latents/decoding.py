@@ -8,7 +8,7 @@ from itertools import islice
 
 import torch
 
-from .containers import bytes_missing, kind
+from .containers import kind, missing_at_end
 from .facts import facts_of, remake, warn_of_facts, warn_of_times
 from .names import local_path
 
@@ -56,7 +56,7 @@ def indexed(path):
     # Fewer than the header counts are as many as a player shows of a trimmed film or of an AVI with a
     # pause. A file cut off is also shorter than its own header says.
     promised = metadata.num_frames_from_header
-    if promised and len(decoder) < promised and bytes_missing(path):
+    if promised and len(decoder) < promised and missing_at_end(path):
         raise ValueError(f"{path} is truncated: {len(decoder)} of {promised} frames; write or copy it again")
     return decoder
 
@@ -173,13 +173,16 @@ def sayable(path):
             raise
         if "best video stream" in text:
             raise ValueError(f"{path} holds no pictures, only sound or text") from error
-        if missing := bytes_missing(path):
-            raise ValueError(
-                f"{path} is truncated: {missing:,} bytes are missing at its end; write or copy it again"
-            ) from error
+        if missing := missing_at_end(path):
+            raise ValueError(f"{path} is truncated: {missing}; write or copy it again") from error
         if "Could not seek" in text:
             raise ValueError(
                 f"torchcodec cannot go back to the start of {path}: put it into an mp4: {remake(path)}"
+            ) from error
+        if "Failed to read frame" in text:
+            raise ValueError(
+                f"{path} is damaged ({first_line(error)}): "
+                f"copy it again, or keep what can be read: {remake(path)}"
             ) from error
         raise ValueError(f"{path} is not a readable video, or truncated: {first_line(error)}") from error
 

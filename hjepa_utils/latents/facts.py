@@ -3,7 +3,7 @@
 import warnings
 from typing import NamedTuple
 
-from .containers import bytes_missing, is_interlaced
+from .containers import is_interlaced, kind, missing_at_end
 
 HDR = {"smpte2084": "PQ", "arib-std-b67": "HLG"}
 
@@ -49,8 +49,8 @@ def facts_of(path, metadata):
 
 def warn_of_facts(path, facts):
     """Warn of what is not as it seems; returns the shape of a pixel to be made square."""
-    if missing := bytes_missing(path):
-        _warn(f"{path} may be truncated: {missing:,} bytes are missing at its end; write or copy it again")
+    if missing := missing_at_end(path):
+        _warn(f"{path} may be truncated: {missing}; write or copy it again")
     if facts.interlaced:
         _warn(
             f"{path} is stored in fields (interlaced): moving edges are combed; "
@@ -78,6 +78,11 @@ def warn_of_times(path, times, metadata, interlaced):
         after = metadata.end_stream_seconds_from_content - times[-1].item() - usual
         if not (interlaced and max(before, after) < usual / 2):
             _warn(f"{path}: only {len(times)} of {n_indexed} frames can be decoded")
+    elif kind(path) == "avi":
+        # A pause counts as frames too, and takes time; frames that were lost take none.
+        promised, fps = metadata.num_frames_from_header or 0, metadata.average_fps_from_header or 0
+        if metadata.end_stream_seconds_from_content * fps < promised - 1:
+            _warn(f"{path}: only {len(times)} of {promised} frames can be decoded")
     if len(intervals) and not usual / 1.5 < intervals.min() <= intervals.max() < 1.5 * usual:
         _warn(
             f"{path}: the intervals between frames vary from {intervals.min():.3f} to "

@@ -254,3 +254,14 @@ def test_what_cannot_be_stacked_is_known():
     by_autograd = FeatureHamiltonian(HNN(D, (8, 8)), lambda z: 4 * z)
     assert not can_stack(HamiltonianDynamics(by_autograd))
     assert not can_stack(GRU(D, 3)) and not can_stack(SubstepDynamics(HNN(D, (8, 8)), 2))
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [{"B": (2, 6, 3)}, {"A": (2, 6, 3), "B": (2, 1, 3)}, {"A": (2, 6, 3), "B": (2, 6, 4)}, {"A": (6, 3)}],
+)
+def test_arms_of_other_windows_are_not_compared(shapes):
+    """One window of B would else be taken for each of A's."""
+    values = {arm: np.ones(shape) for arm, shape in shapes.items()}
+    with pytest.raises(ValueError, match=r"arms are \(n_models, n_windows, n_steps\), on the windows of 'A'"):
+        compare_arms(values, "A", np.arange(6), seed=0)

@@ -90,6 +90,43 @@ def test_one_group_per_value_is_needed():
         clustered_interval([1.0, 2.0, 3.0], [0, 1], rng=np.random.default_rng(0))
 
 
+NO_NUMBERS = {
+    "none": [],
+    "missing": [1.0, None],
+    "words": ["1", "2"],
+    "complex": np.ones(2) * 1j,
+    "a table": np.ones((2, 3)),
+    "one": 1.0,
+    "masked": np.ma.masked_greater([1.0, 5.0], 3),
+}
+
+
+@pytest.mark.parametrize("values", NO_NUMBERS.values(), ids=NO_NUMBERS)
+def test_what_are_no_numbers_of_windows_is_refused(values):
+    groups = np.zeros(np.shape(values))
+    said = "masked arrays are not taken" if isinstance(values, np.ma.MaskedArray) else "one number per window"
+    with pytest.raises(ValueError, match=said):
+        summarise(values, groups, rng=np.random.default_rng(0))
+    with pytest.raises(ValueError, match=said):
+        ratio_of_means(values, values, groups, seed=0)
+    with pytest.raises(ValueError, match=said):
+        median_and_interval(values)
+
+
+def test_masked_groups_and_numbers_of_other_windows_are_refused():
+    with pytest.raises(ValueError, match="masked arrays are not taken"):
+        summarise([1.0, 2.0], np.ma.masked_equal([0, 1], 0), rng=np.random.default_rng(0))
+    with pytest.raises(ValueError, match="both need a number of every window, got 3 and 2"):
+        ratio_of_means([1.0, 2.0, 3.0], [1.0, 2.0], [0, 1, 2], seed=0)
+
+
+def test_tensors_in_training_count_as_their_numbers():
+    values, groups = torch.tensor([1.0, 2.0, 6.0], requires_grad=True), torch.tensor([0, 1, 2])
+    found = ratio_of_means(values, 2 * values, groups, seed=0)
+    assert found.mean == 0.5 and found.interval == pytest.approx((0.5, 0.5))
+    assert summarise(values, groups, rng=np.random.default_rng(0)).mean == 3
+
+
 @pytest.mark.parametrize(("n", "rank"), [(6, 1), (9, 2), (31, 10)])
 def test_the_interval_of_a_median_is_between_two_of_the_values(n, rank):
     """The 1st, 2nd and 10th of 6, 9 and 31 from either end, as in tables of the sign test."""

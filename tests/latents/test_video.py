@@ -1,5 +1,6 @@
 """Clips on disk: lossless and whole, or refused in one sentence."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from hjepa_utils import (
     stream_video,
     write_video,
 )
-from hjepa_utils.latents.containers import _h264_fields, bytes_missing
+from hjepa_utils.latents.containers import _h264_fields, missing_at_end
 from hjepa_utils.latents.video import frame_times, video_facts
 
 needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="the ffmpeg command is not installed")
@@ -167,7 +168,8 @@ def test_a_missing_video_is_named(tmp_path):
 def test_a_file_that_is_no_video_is_refused(tmp_path, content):
     path = tmp_path / "text.mp4"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"text\.mp4 is (empty|not a readable video)") as refused:
+    reason = "(empty|not a readable video|truncated: it is filled with zeros at its end)"
+    with pytest.raises(ValueError, match=rf"text\.mp4 is {reason}") as refused:
         read_video(path)
     assert is_one_sentence(refused.value)
 
@@ -451,9 +453,60 @@ def test_a_cut_near_the_end_is_told_of(tmp_path, name, kept):
         assert len(read_video(path)) == 600
     whole = path.stat().st_size
     cut(path, kept)
-    assert bytes_missing(path) == whole - path.stat().st_size
+    assert missing_at_end(path) == f"{whole - path.stat().st_size:,} bytes are missing at its end"
     with pytest.warns(UserWarning, match=f"{name} may be truncated: .* bytes are missing"):
         assert len(read_video(path)) < 600
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("ending", ["mkv", "wmv", "flv", "ts", "mpg"])
+def test_an_end_that_was_never_filled_in_is_told_of(tmp_path, ending):
+    """As an interrupted download leaves it: of full length, zeros from some byte on."""
+    path = ffmpeg(tmp_path / f"unfilled.{ending}", moving())
+    n_bytes = path.stat().st_size
+    assert len(read_video(path)) == 120 and missing_at_end(path) == ""
+    cut(path, 0.7)
+    with open(path, "ab") as file:
+        file.truncate(n_bytes)
+    with pytest.warns(UserWarning, match=r"may be truncated: it is filled with zeros at its end"):
+        assert 60 < len(read_video(path)) < 100
+
+
+@needs_ffmpeg
+def test_zeros_behind_the_end_of_a_film_are_no_damage(tmp_path):
+    path = ffmpeg(tmp_path / "whole.mkv", moving())
+    with open(path, "ab") as file:
+        file.write(bytes(5000))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(read_video(path)) == 120
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("name", ["short.gif", "short.apng", "short.ogv"])
+def test_a_missing_mark_is_not_called_a_number_of_bytes(tmp_path, name):
+    path = cut(
+        ffmpeg(tmp_path / name, moving(seconds=1), *(["-f", "apng"] if name == "short.apng" else [])), 0.5
+    )
+    assert missing_at_end(path) == "the mark at its end is missing"
+
+
+@needs_ffmpeg
+def test_a_missing_byte_is_one(tmp_path):
+    path = ffmpeg(tmp_path / "short.mkv", moving(seconds=1))
+    os.truncate(path, path.stat().st_size - 1)
+    assert missing_at_end(path) == "1 byte is missing at its end"
+
+
+@needs_ffmpeg
+def test_frames_lost_within_an_avi_are_told_of(tmp_path):
+    """Its header counts 120; times are counted by those found, so they leave no gap."""
+    path = ffmpeg(tmp_path / "hole.avi", moving(), "-c:v", "mpeg4")
+    content = path.read_bytes()
+    middle, n_zeros = len(content) // 2, len(content) // 20
+    path.write_bytes(content[:middle] + bytes(n_zeros) + content[middle + n_zeros :])
+    with pytest.warns(UserWarning, match=r"hole\.avi: only 1\d\d of 120 frames can be decoded"):
+        assert 100 < len(read_video(path)) < 120
 
 
 @needs_ffmpeg
