@@ -1,5 +1,7 @@
 """Solutions of x = f(x) by iteration, and their gradients by the implicit function theorem."""
 
+import math
+
 import torch
 
 
@@ -54,17 +56,20 @@ def _iterate(function, x, name, max_iterations, *, at_least):
     if not x.numel():
         return function(x)
     start, tolerance = x, 32 * torch.finfo(x.dtype).eps
-    change = size = x.new_full((), torch.nan)  # without any iteration
+    residual = math.nan  # without any iteration
     for _ in range(max_iterations):
         previous, x = x, function(x)
-        change, size = (x - previous).abs().max(), x.abs().max().clamp(min=at_least)
-        if (change <= tolerance * size) & size.isfinite():
+        largest = [torch.linalg.vector_norm(values, math.inf) for values in (x - previous, x)]
+        change, size = torch.stack(largest).tolist()  # a GPU is waited for once
+        size = max(size, at_least)
+        if change <= tolerance * size < math.inf:
             return x
-    if not (change / size).isfinite():
+        residual = change / size if size else math.inf
+    if not math.isfinite(residual):
         if not function(start).isfinite().all():  # no dt would help
             raise NotConverged(f"{name} met NaN or infinity: check that z is finite, and the model's weights")
         raise NotConverged(f"{name} ran away to infinity: take a smaller dt")
     raise NotConverged(
         f"{name} did not converge: after {max_iterations} iterations the relative residual is "
-        f"{(change / size).item():.1g} (wanted: {tolerance:.1g}); take a smaller dt"
+        f"{residual:.1g} (wanted: {tolerance:.1g}); take a smaller dt"
     )

@@ -91,17 +91,18 @@ class SoftplusNetwork(nn.Module):
 
     def _preactivations(self, x):
         """W_k h_{k-1} + b_k for every hidden layer k."""
-        weight = self.layers[0].weight
-        preactivations = [self.layers[0](check_state(x, weight.shape[1], like=weight))]
-        for layer in self.layers[1:-1]:
+        first, *hidden, _ = self.layers  # a slice of a ModuleList would be a new one, each time
+        preactivations = [first(check_state(x, first.weight.shape[1], like=first.weight))]
+        for layer in hidden:
             preactivations.append(layer(softplus(preactivations[-1])))
         return preactivations
 
     def _gradient_at_first_layer(self, x):
         """∂H/∂(W₁x + b₁): (…, n) → (…, hidden_dims[0]); the gradient is this times W₁."""
         slopes = [torch.sigmoid(a) for a in self._preactivations(x)]
-        gradient = self.layers[-1].weight[0] * slopes[-1]
-        for layer, slope in zip(self.layers[-2:0:-1], slopes[-2::-1], strict=True):
+        _, *hidden, last = self.layers
+        gradient = last.weight[0] * slopes[-1]
+        for layer, slope in zip(hidden[::-1], slopes[-2::-1], strict=True):
             gradient = (gradient @ layer.weight) * slope
         return gradient
 

@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from torch.autograd import forward_ad
 
 
 class _Softplus(torch.autograd.Function):
@@ -30,4 +31,13 @@ class _Softplus(torch.autograd.Function):
         return grad_inputs[0] * torch.sigmoid(ctx.saved_tensors[0])
 
 
-softplus = _Softplus.apply
+def softplus(a):
+    """log(1 + eᵃ), entry by entry, differentiable to any order."""
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or _is_dual(a):
+        return _Softplus.apply(a)
+    return _Softplus.forward(a)  # for a small `a` in an eighth of the time: `apply` looks at signatures
+
+
+def _is_dual(a):
+    """Whether forward-mode differentiation, which no_grad mode does not stop, is under way."""
+    return forward_ad.unpack_dual(a).tangent is not None
