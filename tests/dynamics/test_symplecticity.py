@@ -16,9 +16,11 @@ from hjepa_utils import (
     implicit_midpoint_step,
     isotropy_defect,
     leapfrog_step,
+    nearly_exact_end,
     rk4_step,
     rollout,
     step_jacobian,
+    step_properties,
     stormer_verlet_step,
     symplectic_defect,
     tao_step,
@@ -243,6 +245,24 @@ def test_the_order_is_the_slope_of_the_errors_against_a_closed_form():
     expected = (logs[0] - logs[2]) / math.log(4)  # of three equally spaced, the middle one has no say
     found = convergence_order(euler_step, Oscillator(), torch.tensor([0.8, 0.1]).double(), 2.0, counts)
     assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_nearly_exact_end_is_the_closed_forms():
+    """The oscillator turns (q, p) by the time."""
+    q, p = 0.8, 0.1
+    turned = [q * math.cos(2) + p * math.sin(2), p * math.cos(2) - q * math.sin(2)]
+    found = nearly_exact_end(Oscillator(), torch.tensor([q, p], dtype=torch.float64), 2.0)
+    assert found.tolist() == pytest.approx(turned, abs=1e-12)
+
+
+def test_steps_that_share_the_exact_end_have_the_same_properties(network):
+    z = points(2, 8)
+    exact = nearly_exact_end(network, z, 2 * 0.3)
+    assert step_properties(euler_step, network, z, 0.3, exact=exact) == step_properties(
+        euler_step, network, z, 0.3
+    )
+    elsewhere = step_properties(euler_step, network, z, 0.3, exact=exact + 1)
+    assert elsewhere["order"] == pytest.approx(0, abs=0.2)  # no error shrinks
 
 
 def test_the_isotropy_defect_is_0_on_a_lagrangian_subspace_and_1_for_equal_conjugates():
