@@ -3,8 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.autograd import gradcheck, gradgradcheck
-from torch.func import jacfwd, jacrev, vmap
+from torch.autograd import forward_ad, gradcheck, gradgradcheck
+from torch.func import jacfwd, jacrev, jvp, vmap
 
 from hjepa_utils import (
     HNN,
@@ -151,3 +151,16 @@ def test_softplus_and_its_derivatives_are_pytorchs():
     small = torch.linspace(-3, 3, 7, dtype=torch.float64, requires_grad=True)  # with the corner of |a|
     assert gradcheck(softplus, small, check_forward_ad=True) and gradgradcheck(softplus, small)
     torch.testing.assert_close(vmap(jacrev(softplus))(small.detach()), torch.sigmoid(small.detach()))
+
+
+@torch.no_grad()
+def test_softplus_in_no_grad_mode_has_the_same_bits_and_forward_derivatives():
+    a = torch.linspace(-3, 3, 7)  # with the corner of |a|
+    with torch.enable_grad():
+        with_grad = softplus(a)
+    assert torch.equal(softplus(a), with_grad)
+    with forward_ad.dual_level():
+        tangent = forward_ad.unpack_dual(softplus(forward_ad.make_dual(a, torch.ones(7)))).tangent
+    torch.testing.assert_close(tangent, torch.sigmoid(a))
+    torch.testing.assert_close(jvp(softplus, (a,), (torch.ones(7),))[1], torch.sigmoid(a))
+    torch.testing.assert_close(vmap(softplus)(a), with_grad)
