@@ -22,7 +22,7 @@ def test_notebook_has_saved_its_results(path):
 
 
 def test_the_command_line_runs_a_real_notebook_to_the_committed_outputs(tmp_path, monkeypatch, capsys):
-    """Its kernels are papermill's, with parameters injected; compared is what it would publish."""
+    """Its kernels are papermill's; compared is what it would publish."""
     monkeypatch.setenv("HJEPA_ARTIFACTS", str(tmp_path))
     for name in ("HJEPA_HEADLESS", "TQDM_DISABLE", "PYDEVD_DISABLE_FILE_VALIDATION", "HF_HUB_OFFLINE"):
         monkeypatch.setenv(name, "1")  # as `run` does, and undone after this test
