@@ -91,6 +91,7 @@ from .simulators.billiards import (
     render_frames,
     simulate_collisions,
 )
+from .systems.contact.model import ContactDynamics
 from .systems.hjepa.controls import isotropy_defect
 from .systems.hjepa.paper import PUBLISHED, paper_arms
 
@@ -136,6 +137,7 @@ __all__ = [
     "BaselineMLP",
     "Clips",
     "Comparison",
+    "ContactDynamics",
     "DrivenDynamics",
     "Encoder",
     "Experiment",
