@@ -18,6 +18,7 @@ from .dynamics.baselines import (
     floors,
     n_parameters,
 )
+from .dynamics.entities import EntityHamiltonian, InteractionNetwork
 from .dynamics.hamiltonian import HNN, FeatureHamiltonian, Hamiltonian, SeparableHNN, fourier_features
 from .dynamics.implicit import implicit_midpoint_step, stormer_verlet_step
 from .dynamics.integrators import driven_rollout, euler_step, leapfrog_step, rk4_step, rollout, tao_step
@@ -92,6 +93,7 @@ from .simulators.billiards import (
     simulate_collisions,
 )
 from .systems.contact.model import ContactDynamics
+from .systems.contact.tracks import states_from_tracks
 from .systems.hjepa.controls import isotropy_defect
 from .systems.hjepa.paper import PUBLISHED, paper_arms
 
@@ -140,11 +142,13 @@ __all__ = [
     "ContactDynamics",
     "DrivenDynamics",
     "Encoder",
+    "EntityHamiltonian",
     "Experiment",
     "FeatureHamiltonian",
     "Hamiltonian",
     "HamiltonianDynamics",
     "InEncoderUnits",
+    "InteractionNetwork",
     "LatentWindows",
     "LinearMap",
     "NeuralODE",
@@ -231,6 +235,7 @@ __all__ = [
     "split_by_window",
     "stack",
     "start_run",
+    "states_from_tracks",
     "step_jacobian",
     "step_properties",
     "stormer_verlet_step",

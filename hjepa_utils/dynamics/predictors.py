@@ -11,6 +11,7 @@ from torch.nn.utils.parametrizations import orthogonal
 
 from ..runs.checks import whole_number
 from ..runs.files import write_json
+from .entities import EntityHamiltonian
 from .fast_rollout import SplitRollout
 from .hamiltonian import HNN, SeparableHNN, check_state
 from .implicit import implicit_midpoint_step, stormer_verlet_step
@@ -34,7 +35,7 @@ STEPS = {
         leapfrog_step, euler_step, rk4_step, implicit_midpoint_step, stormer_verlet_step, tao_step,
     )
 }  # fmt: skip
-ENERGIES = {"HNN": HNN, "SeparableHNN": SeparableHNN}
+ENERGIES = {"HNN": HNN, "SeparableHNN": SeparableHNN, "EntityHamiltonian": EntityHamiltonian}
 
 
 class NotSymplecticWarning(UserWarning):

@@ -9,6 +9,7 @@ from scipy.optimize import least_squares
 from .flights import SURE
 
 _LOOSE = 2e-3  # of the extent: what tracks of another simulator may miss of a sharp contact
+_SAME = 1e-9  # standard deviation of log scales that are known to be equal
 _EQUAL = 0.3  # standard deviation of log masses and log scales before a contact is seen
 
 
@@ -54,7 +55,7 @@ def find_contacts(tracks, flights):
     for i in range(n_bodies):
         own = meets[:, i] & known[:, i] & ~taken[:, i]
         found, clean = _contacts([x[own][:, [i]] for x in (q0, q1, v0, v1)], noise[[i]], loose[[i]])
-        alone = meets[own].sum(axis=1) == 1
+        alone = (meets[own].sum(axis=1) == 1) & known[own].all(axis=1)
         single[i] = found._replace(exact=found.exact & alone[clean])
     return single, pairs
 
@@ -66,7 +67,7 @@ def _contacts(interval, noise, loose):
     size = np.square(change / loose).sum(axis=(1, 2))
     tau = (rest * change / np.square(loose)).sum(axis=(1, 2)) / np.where(size > 0, size, 1)
     left = np.abs(rest - tau[:, None, None] * change)
-    clean = (left <= loose).all(axis=(1, 2)) & (np.abs(tau - 0.5) < 0.6)
+    clean = (left <= loose).all(axis=(1, 2)) & (np.abs(tau - 0.5) < 0.6 + 1 / np.sqrt(size + 1e-9))
     t = tau[:, None, None]
     q = (q0 + t * v0 + q1 - (1 - t) * v1) / 2
     return Contacts(q, v0, v1, (left <= noise).all(axis=(1, 2))).kept(clean), clean
@@ -87,33 +88,36 @@ class Units(NamedTuple):
         return Contacts(*(scale * part for part in contacts[:3]), contacts.exact)
 
 
-def find_units(single, pairs, noise_v):
+def find_units(single, pairs, noise_v, one_unit=False):
     """`Units` in which contacts keep the energy Σ m |ẋ|²/2, and those of two bodies their momentum.
 
     Standardising every coordinate by itself is not canonical: masses and scales decide how contacts
-    reflect, and only contacts show them. What none shows stays near equal masses, one unit. Returns the
-    units and the pairs without contacts that do not keep momentum: two bodies that met walls together.
+    reflect, and only contacts show them. What none shows stays near equal masses, one unit; `one_unit` says
+    that the unit of length is known to be one. Returns the units and the pairs without contacts that do
+    not keep momentum: two bodies that met walls together.
     """
     n_bodies, n_dims = noise_v.shape
     events = {(i,): contacts for i, contacts in single.items()} | pairs
     theta = np.zeros((n_dims + 1) * n_bodies)
+    spread = np.full(len(theta), _EQUAL)  # of what is expected before a contact is seen
+    spread[: n_dims * n_bodies] = _SAME if one_unit else _EQUAL
     speed = np.sqrt(np.mean([np.square(c.before).mean() for c in events.values() if len(c.q)] or [1.0]))
     for blur in (0.1, 0.01, 1e-3):  # of the speed: from far away the fine residuals show no way
         noise = np.maximum(noise_v, blur * speed)
-        theta = _least(theta, events, noise, loss="soft_l1", max_nfev=30)
+        theta = _least(theta, spread, events, noise, loss="soft_l1", max_nfev=30)
     for _ in range(3):
         events = {bodies: c.kept(_plausible(theta, bodies, c, noise_v)) for bodies, c in events.items()}
-        theta = _least(theta, events, noise_v)
+        theta = _least(theta, spread, events, noise_v)
     scale, mass = _unpacked(theta, n_bodies)
     units = Units(scale / np.exp(np.log(scale).mean()), mass / mass[0])
     return units, {bodies: c for bodies, c in events.items() if len(bodies) == 2}
 
 
-def _least(theta, events, noise, **options):
+def _least(theta, spread, events, noise, **options):
     """log scales and log masses, in one row, by least squares from `theta` on."""
     tight = {"xtol": 1e-15, "ftol": 1e-15, "gtol": 1e-15}
     return least_squares(
-        lambda x: np.concatenate([_residuals(x, events, noise), x / _EQUAL]), theta, **tight | options
+        lambda x: np.concatenate([_residuals(x, events, noise), x / spread]), theta, **tight | options
     ).x
 
 

@@ -11,7 +11,7 @@ from .contacts import Units, find_contacts, find_units
 from .flights import Flights, Tracks, find_flights
 from .surfaces import Pair, Wall, find_pair, find_walls, shared_walls
 
-_MUCH_UNEXPLAINED = 0.2  # of the contacts
+_MUCH_UNEXPLAINED, _MOST_UNEXPLAINED = 0.2, 0.6  # of the contacts
 
 
 class Learned(NamedTuple):
@@ -21,19 +21,15 @@ class Learned(NamedTuple):
     pairs: list[Pair]
 
 
-def learn(states, *, n_dims):
-    """`Learned` from states (n_videos, n_times, D). Raises `ValueError` as `ContactDynamics.fit` says."""
-    return learn_tracks(as_tracks(states, n_dims))
-
-
-def learn_tracks(tracks):
+def learn(tracks, *, one_unit):
+    """`Learned` from `Tracks`. Raises `ValueError` as `ContactDynamics.fit` says."""
     flights = find_flights(tracks)
     single, pairs = find_contacts(tracks, flights)
     if not sum(len(contacts.q) for contacts in (*single.values(), *pairs.values())):
         raise ValueError(
             f"no body meets anything in {flights.meets.size} intervals: give more videos, or longer ones"
         )
-    units, pairs = find_units(single, pairs, flights.noise_v)
+    units, pairs = find_units(single, pairs, flights.noise_v, one_unit)
     x = units.scale * tracks.q
     noise_x = max((units.scale * flights.noise_q).max(), 1e-300)
     noise_v = max((units.scale * flights.noise_v).max(), 1e-300)
@@ -54,11 +50,13 @@ def learn_tracks(tracks):
 
 
 def _warn_of_unexplained(n, n_explained):
+    seen = f"{n} of {n + n_explained} contacts fit no straight wall and no distance between bodies"
+    if n > _MOST_UNEXPLAINED * (n + n_explained):
+        raise ValueError(f"{seen}: these are no flights and contacts, or the walls are curved or move")
     if n > _MUCH_UNEXPLAINED * (n + n_explained):
         warnings.warn(
-            f"{n} of {n + n_explained} contacts fit no straight wall and no distance between bodies: "
-            "predictions after such contacts will be wrong",
-            stacklevel=5,
+            f"{seen}: predictions after such contacts will be wrong",
+            stacklevel=4,
         )
 
 
@@ -78,7 +76,8 @@ def as_tracks(states, n_dims):
             "leave out bodies that do not move, or a dimension in which none does"
         )
     halves = states.reshape(*states.shape[:2], 2, -1, n_dims)
-    return Tracks(halves[:, :, 0], halves[:, :, 1], rounding)
+    q, p = halves[:, :, 0], halves[:, :, 1]
+    return Tracks(q, p, *(8 * rounding * np.abs(part).max(axis=(0, 1)) for part in (q, p)))
 
 
 def _checked(states):

@@ -9,14 +9,15 @@ _RESTLESS = 0.3  # of the spread of p: where p changes so much all the time, not
 
 
 class Tracks(NamedTuple):
-    """States in NumPy, float64: `q`, `p` (n_videos, n_times, n_bodies, n_dims), `rounding` of q and p.
+    """States in NumPy, float64: `q`, `p` (n_videos, n_times, n_bodies, n_dims), p NaN where it is not known.
 
-    p may be NaN where it is not known.
+    `least_q` and `least_p` (n_bodies, n_dims): how exact they are at best, as standard deviations.
     """
 
     q: np.ndarray
     p: np.ndarray
-    rounding: float  # relative
+    least_q: np.ndarray
+    least_p: np.ndarray
 
     @property
     def extent(self):
@@ -42,11 +43,10 @@ def find_flights(tracks):
     """`Flights` by trimmed least squares. Raises `ValueError` where bodies do not fly most of the time."""
     change, moved = np.diff(tracks.p, axis=1), np.diff(tracks.q, axis=1)
     middle = (tracks.p[:, 1:] + tracks.p[:, :-1]) / 2
-    size = np.nanmax(np.abs(tracks.p), axis=(0, 1))
-    noise_p = _spread(change) + 8 * tracks.rounding * size
+    noise_p = np.maximum(_spread(change), tracks.least_p)
     _check_they_fly(tracks, change, noise_p)
     steady = np.abs(change) <= SURE * noise_p
-    rate, drift, noise_q = _free_flight(middle, moved, steady, 8 * tracks.rounding * tracks.extent)
+    rate, drift, noise_q = _free_flight(middle, moved, steady, tracks.least_q)
     noise_v = np.abs(rate) * noise_p
     off = np.abs(moved - rate * middle - drift) > 2 * SURE * noise_q
     meets = ((np.abs(change) > SURE * noise_p) | (off & np.isfinite(middle))).any(axis=-1)
@@ -63,7 +63,7 @@ def _free_flight(p, moved, steady, floor):
         rate = (dp * dd).sum(axis=(0, 1)) / (dp * dp).sum(axis=(0, 1))
         drift = mean_d - rate * mean_p
         left = moved - rate * p - drift
-        noise = _spread(np.where(steady, left, np.nan)) + floor
+        noise = np.maximum(_spread(np.where(steady, left, np.nan)), floor)
         keep = steady & (np.abs(left) <= 4 * noise)
     return rate, drift, noise
 

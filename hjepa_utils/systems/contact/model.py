@@ -7,9 +7,10 @@ from torch import nn
 from ...dynamics.hamiltonian import check_state
 from ...dynamics.integrators import check_n_steps
 from ...dynamics.saved import SavedModel
-from .fit import learn
+from .fit import as_tracks, learn
 from .flow import Gaps, flow
 from .surfaces import Pair, Wall
+from .tracks import checked_positions, flights_of
 
 
 class ContactDynamics(nn.Module, SavedModel):
@@ -43,21 +44,35 @@ class ContactDynamics(nn.Module, SavedModel):
             self.register_parameter(name, nn.Parameter(value.clone()))
 
     @classmethod
-    def fit(cls, states, *, n_dims=2):
+    def fit(cls, states, *, n_dims=2, one_unit=False):
         """Learn from tracks of all bodies: states (n_videos, n_times, D), positions, then velocities.
 
         Any units, neighbouring times equally far apart; the walls and which bodies meet are not given.
+        `one_unit` says that all positions have one unit of length, which noisy states show less well.
         Noise is estimated. Needs a second or so, no gradient descent. Raises `ValueError` for other shapes,
         NaN, a coordinate that is constant, and for states that are no flights and contacts.
         """
-        found = learn(states, n_dims=n_dims)
+        return cls._of(learn(as_tracks(states, n_dims), one_unit=one_unit))
+
+    @classmethod
+    def fit_tracks(cls, positions):
+        """Learn from positions alone, of any tracker: (n_videos, n_times, N, n_dims), close in time.
+
+        All in one unit of length, such as pixels. Velocities, per step, are those of straight lines
+        through the times at which a body flies, as `states_from_tracks` gives them. Raises `ValueError` as
+        `fit` does.
+        """
+        return cls._of(learn(flights_of(checked_positions(positions)), one_unit=True))
+
+    @classmethod
+    def _of(cls, found):
         walls, pairs = found.walls, found.pairs
         model = cls(
-            len(found.units.mass),
+            found.units.scale.shape[0],
             [wall.body for wall in walls],
             [pair.bodies for pair in pairs],
             [surface.n_events for surface in (*walls, *pairs)],
-            n_dims,
+            found.units.scale.shape[1],
         )
         values = {
             "rate": found.flights.rate,

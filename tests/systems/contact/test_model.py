@@ -173,7 +173,7 @@ def test_says_what_is_wrong_with_states():
 def test_warns_where_many_contacts_fit_nothing():
     """Kicks out of nowhere are no contacts."""
     states, rng = tracks(10), np.random.default_rng(0)
-    states[..., 4:] += torch.from_numpy(rng.choice([0.0, 60.0], size=(10, 34, 4), p=[0.9, 0.1]))
+    states[..., 4:] += torch.from_numpy(rng.choice([0.0, 60.0], size=(10, 34, 4), p=[0.99, 0.01]))
     with pytest.warns(UserWarning, match="contacts fit no straight wall and no distance") as caught:
         hj.ContactDynamics.fit(states)
     assert caught[0].filename == __file__
