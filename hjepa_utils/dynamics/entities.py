@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from .hamiltonian import Hamiltonian, check_state, whole_number
-from .integrators import repeat
+from .integrators import in_own_precision, repeat
 from .saved import SavedModel
 
 
@@ -29,6 +29,7 @@ class EntityHamiltonian(Hamiltonian, SavedModel):
     """
 
     separable = True
+    pairs: torch.Tensor
 
     def __init__(self, n_bodies=2, n_dims=2, n_units=128, steepness=4.0, reach=2.0, height=0.1):
         super().__init__()
@@ -87,7 +88,7 @@ class EntityHamiltonian(Hamiltonian, SavedModel):
         return apart, (apart.square().sum(dim=-1, keepdim=True) + 1e-12).sqrt()
 
 
-class InteractionNetwork(nn.Module, SavedModel):
+class InteractionNetwork(SavedModel):
     """s_i ← s_i + f(s_i, Σ_{j≠i} g(s_i, s_j)) for s_i = (q_i, p_i): bodies and pairs, but no energy.
 
     f and g are ReLU networks of two hidden layers (Battaglia et al., 2016), shared by bodies and pairs.
@@ -129,6 +130,7 @@ class InteractionNetwork(nn.Module, SavedModel):
         state = state + self.body(torch.cat([state, effect], dim=-1))
         return torch.cat([part.flatten(-2) for part in state.chunk(2, dim=-1)], dim=-1)
 
+    @in_own_precision
     def rollout(self, z0, n_steps):
         return repeat(self, z0, n_steps)
 

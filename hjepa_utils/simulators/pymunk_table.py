@@ -1,5 +1,7 @@
 """Discs on a table with straight walls, simulated by pymunk: tracks that our own physics did not make."""
 
+from importlib import import_module
+
 import numpy as np
 
 _MAX_DRAWS = 10_000
@@ -17,7 +19,7 @@ def simulate_pymunk(
     `ImportError` without it, and `ValueError` where the table has no room for the discs.
     """
     try:
-        import pymunk
+        pymunk = import_module("pymunk")
     except ImportError as error:
         raise ImportError("these tracks are simulated by pymunk: pip install pymunk") from error
     corners = np.asarray(corners, dtype=float)
@@ -26,14 +28,15 @@ def simulate_pymunk(
         space = pymunk.Space()
         space.iterations, space.collision_slop, space.collision_bias = 30, 0.0, 0.0  # no pushing apart
         for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-            _smooth(space, pymunk.Segment(space.static_body, tuple(a), tuple(b), 0))
+            wall = pymunk.Segment(space.static_body, tuple(a), tuple(b), 0)
+            _add_smooth(space, wall)
         bodies = []
         for start, radius, mass in zip(_starts(corners, radii, rng), radii, masses, strict=True):
             body = pymunk.Body(mass, float("inf"))
             angle, speed = rng.uniform(0, 2 * np.pi), rng.uniform(*speeds)
             body.position, body.velocity = tuple(start), (speed * np.cos(angle), speed * np.sin(angle))
             space.add(body)
-            _smooth(space, pymunk.Circle(body, radius))
+            _add_smooth(space, pymunk.Circle(body, radius))
             bodies.append(body)
         for frame in video:
             frame[:] = [tuple(body.position) for body in bodies]
@@ -42,7 +45,7 @@ def simulate_pymunk(
     return positions
 
 
-def _smooth(space, shape):
+def _add_smooth(space, shape):
     shape.elasticity, shape.friction = 1.0, 0.0
     space.add(shape)
 

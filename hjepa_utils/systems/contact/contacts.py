@@ -26,7 +26,7 @@ class Contacts(NamedTuple):
     exact: np.ndarray
 
     def kept(self, mask):
-        return Contacts(*(part[mask] for part in self))
+        return Contacts(self.q[mask], self.before[mask], self.after[mask], self.exact[mask])
 
     @property
     def change(self):
@@ -85,7 +85,8 @@ class Units(NamedTuple):
     def of(self, contacts, bodies):
         """`Contacts` in x."""
         scale = self.scale[list(bodies)]
-        return Contacts(*(scale * part for part in contacts[:3]), contacts.exact)
+        q, before, after, exact = contacts
+        return Contacts(scale * q, scale * before, scale * after, exact)
 
 
 def find_units(single, pairs, noise_v, one_unit=False):
@@ -113,12 +114,12 @@ def find_units(single, pairs, noise_v, one_unit=False):
     return units, {bodies: c for bodies, c in events.items() if len(bodies) == 2}
 
 
-def _least(theta, spread, events, noise, **options):
+def _least(theta, spread, events, noise, loss="linear", max_nfev=None):
     """log scales and log masses, in one row, by least squares from `theta` on."""
-    tight = {"xtol": 1e-15, "ftol": 1e-15, "gtol": 1e-15}
     return least_squares(
-        lambda x: np.concatenate([_residuals(x, events, noise), x / spread]), theta, **tight | options
-    ).x
+        lambda x: np.concatenate([_residuals(x, events, noise), x / spread]),
+        theta, loss=loss, max_nfev=max_nfev, xtol=1e-15, ftol=1e-15, gtol=1e-15,
+    ).x  # fmt: skip
 
 
 def _unpacked(theta, n_bodies):

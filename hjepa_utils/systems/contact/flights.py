@@ -55,17 +55,22 @@ def find_flights(tracks):
 
 def _free_flight(p, moved, steady, floor):
     """rate, drift and the spread of what they leave, per coordinate."""
-    keep = steady & np.isfinite(p)
+    rate, drift = _lines(p, moved, steady & np.isfinite(p))
+    noise = floor
     for _ in range(10):
-        n = keep.sum(axis=(0, 1))
-        mean_p, mean_d = (np.where(keep, x, 0).sum(axis=(0, 1)) / n for x in (p, moved))
-        dp, dd = np.where(keep, p - mean_p, 0), np.where(keep, moved - mean_d, 0)
-        rate = (dp * dd).sum(axis=(0, 1)) / (dp * dp).sum(axis=(0, 1))
-        drift = mean_d - rate * mean_p
         left = moved - rate * p - drift
         noise = np.maximum(_spread(np.where(steady, left, np.nan)), floor)
-        keep = steady & (np.abs(left) <= 4 * noise)
+        rate, drift = _lines(p, moved, steady & (np.abs(left) <= 4 * noise))
     return rate, drift, noise
+
+
+def _lines(p, moved, keep):
+    """Slope and intercept of moved over p, by least squares of what is kept, for every coordinate."""
+    n = keep.sum(axis=(0, 1))
+    mean_p, mean_d = (np.where(keep, x, 0).sum(axis=(0, 1)) / n for x in (p, moved))
+    dp, dd = np.where(keep, p - mean_p, 0), np.where(keep, moved - mean_d, 0)
+    rate = (dp * dd).sum(axis=(0, 1)) / (dp * dp).sum(axis=(0, 1))
+    return rate, mean_d - rate * mean_p
 
 
 def _spread(values):

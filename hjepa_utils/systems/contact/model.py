@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ...dynamics.hamiltonian import check_state
-from ...dynamics.integrators import check_n_steps
+from ...dynamics.integrators import check_n_steps, in_own_precision
 from ...dynamics.saved import SavedModel
 from .fit import as_tracks, learn
 from .flow import Gaps, flow
@@ -13,7 +13,7 @@ from .surfaces import Pair, Wall
 from .tracks import checked_positions, flights_of
 
 
-class ContactDynamics(nn.Module, SavedModel):
+class ContactDynamics(SavedModel):
     """H = Σ m_i |ẋ_i|²/2 between walls and bodies that reflect: z = (q, p) → (…, D), D = 2 n_bodies n_dims.
 
     q = (q₁ … q_N) are positions, p velocities, in any units, each coordinate in its own if need be.
@@ -30,18 +30,12 @@ class ContactDynamics(nn.Module, SavedModel):
         self.n_events = list(n_events)
         n_walls, n_pairs = len(self.wall_bodies), len(self.pair_bodies)
         ones = torch.ones(n_bodies, n_dims, dtype=torch.float64)
-        shapes = {
-            "rate": ones,
-            "drift": 0 * ones,
-            "scale": ones,
-            "mass": ones[:, 0],
-            "wall_normal": ones.new_zeros(n_walls, n_dims),
-            "wall_offset": ones.new_zeros(n_walls),
-            "pair_shift": ones.new_zeros(n_pairs, n_dims),
-            "pair_distance": ones.new_ones(n_pairs),
-        }
-        for name, value in shapes.items():
-            self.register_parameter(name, nn.Parameter(value.clone()))
+        self.rate, self.drift = nn.Parameter(ones.clone()), nn.Parameter(0 * ones)
+        self.scale, self.mass = nn.Parameter(ones.clone()), nn.Parameter(ones[:, 0].clone())
+        self.wall_normal = nn.Parameter(ones.new_zeros(n_walls, n_dims))
+        self.wall_offset = nn.Parameter(ones.new_zeros(n_walls))
+        self.pair_shift = nn.Parameter(ones.new_zeros(n_pairs, n_dims))
+        self.pair_distance = nn.Parameter(ones.new_ones(n_pairs))
 
     @classmethod
     def fit(cls, states, *, n_dims=2, one_unit=False):
@@ -162,6 +156,7 @@ class ContactDynamics(nn.Module, SavedModel):
         y, w = flow(y, sign * w, steps, self.gaps())
         return torch.cat([y, sign * w], dim=-1).reshape(yw.shape)
 
+    @in_own_precision
     def rollout(self, z0, n_steps):
         """(…, D) → (…, n_steps + 1, D), one step from each state of the tracks to the next."""
         check_n_steps(n_steps)

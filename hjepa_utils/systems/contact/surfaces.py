@@ -77,16 +77,9 @@ def _largest_group(x, turn, left, reach):
 
 
 def _fitted_wall(x, turn, own, noise_x, noise_v):
-    """normal, offset and the contacts that are its own: least squares, trimmed, of places and turns.
-
-    The normal is along all turns and across all places: the least eigenvector of one matrix less another.
-    """
+    """normal, offset and the contacts that are its own: least squares, trimmed."""
+    normal, offset = _wall_through(x[own], turn[own], noise_x, noise_v)
     for _ in range(20):
-        centre = x[own].mean(axis=0)
-        places, turns = (x[own] - centre) / noise_x, turn[own] / noise_v
-        normal = np.linalg.eigh(places.T @ places - turns.T @ turns)[1][:, 0]
-        normal *= np.sign(turn[own].sum(axis=0) @ normal)
-        offset = centre @ normal
         apart = np.abs(x @ normal - offset) / noise_x
         across = np.linalg.norm(turn - (turn @ normal)[:, None] * normal, axis=1) / noise_v
         worst = np.maximum(apart, across)
@@ -94,7 +87,20 @@ def _fitted_wall(x, turn, own, noise_x, noise_v):
         if (kept == own).all():
             break
         own = kept
+        normal, offset = _wall_through(x[own], turn[own], noise_x, noise_v)
     return normal, offset, own
+
+
+def _wall_through(x, turn, noise_x, noise_v):
+    """normal and offset of places and turns, by least squares.
+
+    The normal is along all turns and across all places: the least eigenvector of one matrix less another.
+    """
+    centre = x.mean(axis=0)
+    places, turns = (x - centre) / noise_x, turn / noise_v
+    normal = np.linalg.eigh(places.T @ places - turns.T @ turns)[1][:, 0]
+    normal *= np.sign(turn.sum(axis=0) @ normal)
+    return normal, centre @ normal
 
 
 def find_pair(bodies, contacts, mass, visited, noise_x):
@@ -112,14 +118,15 @@ def find_pair(bodies, contacts, mass, visited, noise_x):
     rows = np.concatenate([np.tile(-np.eye(n_dims), (len(e), 1)), e.reshape(-1, 1)], axis=1) / noise_x
     rows, target = rows.reshape(len(e), n_dims, -1), apart / noise_x
     weight, own = np.ones(len(e)), np.ones(len(e), bool)
-    for turn in range(40):
-        shift, distance = _solved_pair(rows[own], target[own], weight[own], extent)
+    shift, distance = _solved_pair(rows, target, weight, extent)
+    for _ in range(20):  # least absolute deviations first: some may be no contacts of these two
         worst = np.linalg.norm(apart + shift - distance * e, axis=1) / noise_x
-        if turn < 20:  # least absolute deviations first: some may be no contacts of these two
-            weight = 1 / np.sqrt(np.maximum(worst, 1.0))
-            continue
-        kept, weight = worst <= SURE * max(np.median(worst[own]), 1.0), np.ones(len(e))
-        if (kept == own).all() and turn > 20:
+        shift, distance = _solved_pair(rows, target, 1 / np.sqrt(np.maximum(worst, 1.0)), extent)
+    for _ in range(20):
+        worst = np.linalg.norm(apart + shift - distance * e, axis=1) / noise_x
+        kept = worst <= SURE * max(np.median(worst[own]), 1.0)
+        shift, distance = _solved_pair(rows[kept], target[kept], weight[kept], extent)
+        if (kept == own).all():
             break
         own = kept
     between = np.linalg.norm(visited[0] - visited[1] + shift, axis=1)
