@@ -168,6 +168,20 @@ class ContactDynamics(SavedModel):
             states.append(z.reshape(z0.shape).to(z0.dtype))
         return torch.stack(states, dim=-2)
 
+    @in_own_precision
+    def states_at(self, z, times):
+        """The states at T rising times, in steps after z's, negative ones before it: (…, D) → (…, T, D)."""
+        canonical = self.canonical(z)
+        y, w = canonical.reshape(-1, z.shape[-1]).chunk(2, dim=-1)
+        gaps, found = self.gaps(), {}
+        for sign in (-1.0, 1.0):
+            at, position, speed = 0.0, y, sign * w
+            for time in sorted((t for t in times if (t < 0) == (sign < 0)), key=abs):
+                position, speed = flow(position, speed, abs(time) - at, gaps)
+                at, found[time] = abs(time), torch.cat([position, sign * speed], dim=-1)
+        states = self.from_canonical(torch.stack([found[time] for time in times], dim=-2))
+        return states.reshape(*z.shape[:-1], len(times), z.shape[-1]).to(z.dtype)
+
     def energy(self, z):
         """Σ m |ẋ|²/2 in units of length per step, with the first mass as unit: (…, D) → (…)."""
         w = self.canonical(z).chunk(2, dim=-1)[1]

@@ -1,0 +1,118 @@
+"""From bodies to latents: z of a clip as a sum over its frames and bodies, learned from clips.
+
+The encoder's mean over tokens is nearly additive over bodies and frames, and that is what makes so few clips
+enough: the same map as one network of the whole state errs twenty times as much.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+from ...dynamics.entities import checked_bodies
+from ...dynamics.hamiltonian import check_state, whole_number
+from ...dynamics.saved import SavedModel
+from ...experiment.training import cosine_lr
+from ...latents.windows import Clips
+
+STEP = 2  # frames: of the frames of a clip, every second one is looked at
+
+
+def frames_seen(clips=Clips(), n_clips=1):  # noqa: B008, a frozen value
+    """The frames that the readout looks at, counted from the middle of the first clip, for so many clips."""
+    first = 1 - clips.frames // 2
+    return range(first, first + clips.frames - STEP + 1 + clips.stride * (n_clips - 1), STEP)
+
+
+class BodyReadout(SavedModel):
+    """z = W mean_τ Σ_i f_i(q_i, p_i, τ) + b over the frames τ of a clip: (…, n_frames, 2 N n_dims) → (…, D).
+
+    f_i is a network of two hidden layers over q_i and its Fourier features, p_i and τ; every body has its
+    own, because it looks its own way. States are those of a `ContactDynamics`, positions about -1 … 1.
+    """
+
+    def __init__(self, n_bodies, n_dims, latent_dim, n_frames=8, n_units=192, n_waves=8):
+        super().__init__()
+        self.n_bodies, self.n_dims = checked_bodies(n_bodies, n_dims)
+        self.latent_dim, self.n_frames = (
+            whole_number(latent_dim, "latent_dim"),
+            whole_number(n_frames, "n_frames"),
+        )
+        self.n_units, self.n_waves = whole_number(n_units, "n_units"), whole_number(n_waves, "n_waves")
+        widths = (n_dims * (2 + 2 * n_waves) + 1, n_units, n_units)
+        self.weights = nn.ParameterList(
+            (torch.rand(n_bodies, a, b) * 2 - 1) / a**0.5 for a, b in pairwise(widths)
+        )
+        self.biases = nn.ParameterList(torch.zeros(n_bodies, 1, b) for b in widths[1:])
+        self.out = nn.Linear(n_units, latent_dim)
+
+    def config(self):
+        names = ("n_bodies", "n_dims", "latent_dim", "n_frames", "n_units", "n_waves")
+        return {name: getattr(self, name) for name in names}
+
+    def forward(self, path):
+        path = check_state(path, 2 * self.n_bodies * self.n_dims).to(self.out.weight.dtype)
+        q, p = (half.unflatten(-1, (self.n_bodies, self.n_dims)) for half in path.chunk(2, dim=-1))
+        angles = torch.pi / 2 * torch.arange(1, self.n_waves + 1, device=q.device) * q[..., None]
+        waves = torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(-2)
+        tau = torch.linspace(-1, 1, self.n_frames).to(q)[:, None, None].expand(*q.shape[:-1], 1)
+        x = torch.cat([q, p, waves, tau], dim=-1)  # (…, n_frames, n_bodies, features)
+        x = x.flatten(0, -3).transpose(0, 1)
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            x = nn.functional.silu(x @ weight + bias)
+        of_frames = x.sum(dim=0).unflatten(0, (-1, self.n_frames))
+        return self.out(of_frames.mean(dim=1)).reshape(*path.shape[:-2], self.latent_dim)
+
+    def of_windows(self, path, stride=Clips().stride // STEP):  # noqa: B008
+        """z of all clips of a longer path: (…, T, 2 N n_dims) → (…, n_clips, D)."""
+        return self(path.unfold(-2, self.n_frames, stride).transpose(-1, -2))
+
+
+def fit_readout(readout, paths, latents, *, seed, n_epochs=150, batch_size=64, lr=2e-3):
+    """Train in place on paths (n, n_frames, 2 N n_dims) and latents (n, D); returns the last epoch's MSE."""
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.AdamW(readout.parameters(), lr, weight_decay=1e-4)
+    mean = float("nan")
+    for epoch in range(1, n_epochs + 1):
+        warm = min(1.0, epoch / (0.1 * n_epochs))
+        for group in optimiser.param_groups:
+            group["lr"] = warm * cosine_lr(epoch, n_epochs, lr, lr / 1000)
+        losses = []
+        for batch in torch.randperm(len(paths), generator=generator).split(batch_size):
+            loss = (readout(paths[batch]) - latents[batch]).square().mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.detach())
+        mean = torch.stack(losses).mean().item()
+    return mean
+
+
+class StateGuess(nn.Module):
+    """A first guess of the state from z, to start inversion from: an MLP, (…, D) → (…, 2 N n_dims)."""
+
+    def __init__(self, latent_dim, state_dim, n_units=256, dropout=0.1):
+        super().__init__()
+        self.network = nn.Sequential(
+            nn.Linear(latent_dim, n_units), nn.SiLU(), nn.Dropout(dropout),
+            nn.Linear(n_units, n_units), nn.SiLU(), nn.Linear(n_units, state_dim),
+        )  # fmt: skip
+
+    def forward(self, z):
+        return self.network(z)
+
+
+def fit_guess(guess, latents, states, *, seed, n_epochs=60, batch_size=64, lr=2e-3):
+    """Train in place on latents (n, D) and states (n, 2 N n_dims) by a loss that far-off ones do not rule."""
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.AdamW(guess.parameters(), lr, weight_decay=1e-3)
+    guess.train()
+    for epoch in range(1, n_epochs + 1):
+        for group in optimiser.param_groups:
+            group["lr"] = cosine_lr(epoch, n_epochs, lr, lr / 1000)
+        for batch in torch.randperm(len(latents), generator=generator).split(batch_size):
+            loss = nn.functional.smooth_l1_loss(guess(latents[batch]), states[batch], beta=0.1)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    return guess.eval()

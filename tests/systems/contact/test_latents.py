@@ -1,0 +1,107 @@
+"""Bodies to latents and back: additivity, paths through contacts, inversion."""
+
+import numpy as np
+import pytest
+import torch
+
+import hjepa_utils as hj
+from hjepa_utils.systems.contact.inversion import invert
+from hjepa_utils.systems.contact.readout import BodyReadout, StateGuess, fit_guess, fit_readout, frames_seen
+
+
+@pytest.fixture(scope="module")
+def table():
+    """Contact dynamics per frame, in units of half a table and 100 px/s, and states of five videos."""
+    videos = np.stack([hj.simulate_collisions(150, rng=np.random.default_rng([5, k])) for k in range(12)])
+    states = torch.from_numpy(videos)
+    states = torch.cat([(states[..., :2].flatten(2) - 128) / 108, states[..., 2:].flatten(2) / 100], dim=-1)
+    return hj.ContactDynamics.fit(states).requires_grad_(False), states
+
+
+def readout(seed=0, dim=24):
+    with hj.seeded(seed):
+        return BodyReadout(2, 2, dim, n_units=32, n_waves=3).double().requires_grad_(False)
+
+
+def test_sees_every_second_frame_of_a_clip_around_its_middle():
+    assert list(frames_seen()) == [-7, -5, -3, -1, 1, 3, 5, 7]
+    assert list(frames_seen(n_clips=16))[-1] == 67 and len(frames_seen(n_clips=16)) == 38
+
+
+def test_states_at_other_times_are_those_of_the_simulator(table):
+    dynamics, states = table
+    times = list(frames_seen(n_clips=3))
+    found = dynamics.states_at(states[:, 40], times)
+    expected = torch.stack([states[:, 40 + time] for time in times], dim=1)
+    torch.testing.assert_close(found, expected, atol=1e-8, rtol=0)
+    changed = (expected[..., 4:] - expected[:, :1, 4:]).abs().amax(dim=(1, 2)) > 1e-3
+    assert changed.sum() >= 3  # through contacts
+
+
+def test_states_at_no_time_but_now_are_the_state(table):
+    dynamics, states = table
+    torch.testing.assert_close(dynamics.states_at(states[:, 3], [0])[:, 0], states[:, 3])
+
+
+def test_is_additive_over_bodies_and_frames():
+    model, generator = readout(), torch.Generator().manual_seed(0)
+    paths = torch.randn(2, 8, 8, generator=generator, dtype=torch.float64)
+    second = [2, 3, 6, 7]
+    mixed = paths.clone()
+    mixed[0][:, second], mixed[1][:, second] = paths[1][:, second], paths[0][:, second]
+    torch.testing.assert_close(model(paths).sum(dim=0), model(mixed).sum(dim=0))
+    early = paths.clone()
+    early[0, :3], early[1, :3] = paths[1, :3], paths[0, :3]
+    torch.testing.assert_close(model(paths).sum(dim=0), model(early).sum(dim=0))
+    assert (model(paths)[0] - model(mixed)[0]).abs().max() > 1e-3
+
+
+def test_reads_all_clips_of_a_longer_path(table):
+    dynamics, states = table
+    model = readout()
+    path = dynamics.states_at(states[:, 20], list(frames_seen(n_clips=4)))
+    found = model.of_windows(path)
+    assert found.shape == (12, 4, 24)
+    for clip in range(4):
+        own = dynamics.states_at(states[:, 20 + 4 * clip], list(frames_seen()))
+        torch.testing.assert_close(found[:, clip], model(own), atol=1e-7, rtol=0)
+
+
+def test_learns_what_another_readout_says(table, tmp_path):
+    _, states = table
+    paths = states[:, :144].unflatten(1, (9, 16))[:, :, 1::2].flatten(0, 1).float()
+    with hj.seeded(1):
+        teacher = BodyReadout(2, 2, 5, n_units=16, n_waves=1).requires_grad_(False)
+        model = BodyReadout(2, 2, 5, n_units=64, n_waves=2)
+    model.save_pretrained(tmp_path)
+    again = BodyReadout.from_pretrained(tmp_path)
+    latents = teacher(paths)
+    errors = [
+        fit_readout(model, paths, latents, seed=0, n_epochs=60, batch_size=16) for model in (model, again)
+    ]
+    assert errors[0] == errors[1] < 0.1 * latents.var(dim=0).mean().item()
+
+
+def test_finds_the_state_behind_a_latent(table):
+    dynamics, states = table
+    true, frames = states[:, 70], list(frames_seen())
+    readouts = [readout(seed) for seed in (0, 1)]
+    z = torch.stack([model(dynamics.states_at(true, frames)) for model in readouts]).mean(dim=0)
+    generator = torch.Generator().manual_seed(0)
+    starts = true + 0.02 * torch.randn(2, *true.shape, generator=generator, dtype=torch.float64)
+    found, residuals = invert(dynamics, readouts, z, starts, frames, n_steps=300, lr=0.01)
+    best = found[residuals.argmin(dim=0), torch.arange(len(true))]
+    assert (best - true).abs().amax(dim=1).median() < 1e-3
+    assert (starts - true).abs().amax(dim=2).min(dim=0).values.median() > 1e-2
+    assert found.shape == starts.shape and residuals.shape == (2, 12)
+
+
+def test_a_guess_learns_a_linear_map():
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(512, 6, generator=generator)
+    states = z @ torch.randn(6, 4, generator=generator)
+    with hj.seeded(0):
+        guess = StateGuess(6, 4, dropout=0.0)
+    fit_guess(guess, z, states, seed=0, n_epochs=40)
+    with torch.no_grad():
+        assert (guess(z) - states).square().mean() < 0.05 * states.square().mean()
