@@ -25,7 +25,7 @@ STYLE = {  # model: (colour, dash)
     "HNN, Fourier features": (PALETTE[9], "-."),
     "entity HNN": (PALETTE[0], "--"),
     "interaction network": (PALETTE[8], "-."),
-    "contact": (PALETTE[2], "-"),
+    "contact": (PALETTE[1], "-"),
     "linear map": (PALETTE[5], "--"),
     "linear extrapolation": ("#8a7d00", ":"),
     "training mean": ("0.6", "--"),

@@ -25,7 +25,7 @@ def frames_seen(clips=Clips(), n_clips=1):  # noqa: B008, a frozen value
 
 
 class BodyReadout(SavedModel):
-    """z = W mean_τ Σ_i f_i(q_i, p_i, τ) + b over the frames τ of a clip: (…, n_frames, 2 N n_dims) → (…, D).
+    """z = mean_τ Σ_i W_i f_i(q_i, p_i, τ) + b over the frames τ of a clip: (…, n_frames, 2 N n_dims) → (…, D).
 
     f_i is a network of two hidden layers over q_i and its Fourier features, p_i and τ; every body has its
     own, because it looks its own way. States are those of a `ContactDynamics`, positions about -1 … 1.
@@ -44,14 +44,15 @@ class BodyReadout(SavedModel):
             (torch.rand(n_bodies, a, b) * 2 - 1) / a**0.5 for a, b in pairwise(widths)
         )
         self.biases = nn.ParameterList(torch.zeros(n_bodies, 1, b) for b in widths[1:])
-        self.out = nn.Linear(n_units, latent_dim)
+        self.out = nn.Parameter((torch.rand(n_bodies, n_units, latent_dim) * 2 - 1) / n_units**0.5)
+        self.level = nn.Parameter(torch.zeros(latent_dim))
 
     def config(self):
         names = ("n_bodies", "n_dims", "latent_dim", "n_frames", "n_units", "n_waves")
         return {name: getattr(self, name) for name in names}
 
     def forward(self, path):
-        path = check_state(path, 2 * self.n_bodies * self.n_dims).to(self.out.weight.dtype)
+        path = check_state(path, 2 * self.n_bodies * self.n_dims).to(self.out.dtype)
         q, p = (half.unflatten(-1, (self.n_bodies, self.n_dims)) for half in path.chunk(2, dim=-1))
         angles = torch.pi / 2 * torch.arange(1, self.n_waves + 1, device=q.device) * q[..., None]
         waves = torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(-2)
@@ -60,8 +61,8 @@ class BodyReadout(SavedModel):
         x = x.flatten(0, -3).transpose(0, 1)
         for weight, bias in zip(self.weights, self.biases, strict=True):
             x = nn.functional.silu(x @ weight + bias)
-        of_frames = x.sum(dim=0).unflatten(0, (-1, self.n_frames))
-        return self.out(of_frames.mean(dim=1)).reshape(*path.shape[:-2], self.latent_dim)
+        of_clips = x.unflatten(1, (-1, self.n_frames)).mean(dim=2)  # (n_bodies, n, n_units)
+        return ((of_clips @ self.out).sum(dim=0) + self.level).reshape(*path.shape[:-2], self.latent_dim)
 
     def of_windows(self, path, stride=Clips().stride // STEP):  # noqa: B008
         """z of all clips of a longer path: (…, T, 2 N n_dims) → (…, n_clips, D)."""
