@@ -27,3 +27,34 @@ def invert(dynamics, readouts, z, starts, frames, *, n_steps=STEPS, lr=RATE):
         (states.grad,) = torch.autograd.grad(residual.sum(), states)
         optimiser.step()
     return best.reshape(starts.shape), least.reshape(n_starts, n)
+
+
+def find_states(
+    dynamics, readouts, z, guess, frames, *, generator, n_starts=24, n_kept=6, spread=(0.07, 0.4)
+):
+    """The likeliest states behind latents z (n, D): (n_kept, n, D_state), residuals (n_kept, n), best first.
+
+    Short searches from the guess and from `n_starts` - 1 places around it, off by `spread` in positions and
+    velocities; then long ones from the `n_kept` that explain z best. What follows from several states of
+    nearly one residual is not known from z; `weights` says how much each counts.
+    """
+    with torch.no_grad():
+        first = guess(z)
+    half = first.shape[-1] // 2
+    sizes = torch.cat([torch.full((half,), size) for size in spread]).to(first)
+    starts = first + sizes * torch.randn((n_starts, *first.shape), generator=generator).to(first)
+    starts[0] = first
+    starts[..., :half].clamp_(-1, 1)
+    states, residuals = invert(dynamics, readouts, z, starts, frames, n_steps=STEPS // 3, lr=2 * RATE)
+    for n_steps, n in ((STEPS, n_kept), (0, n_kept)):
+        order = residuals.argsort(dim=0)[:n]
+        states = states.gather(0, order[..., None].expand(-1, -1, states.shape[-1]))
+        residuals = residuals.gather(0, order)
+        if n_steps:
+            states, residuals = invert(dynamics, readouts, z, states, frames, n_steps=n_steps)
+    return states, residuals
+
+
+def weights(residuals, temperature=3e-3):
+    """How much each state counts, (n_states, n), by exp(-residual / temperature)."""
+    return torch.softmax(-residuals / temperature, dim=0)

@@ -25,10 +25,11 @@ def frames_seen(clips=Clips(), n_clips=1):  # noqa: B008, a frozen value
 
 
 class BodyReadout(SavedModel):
-    """z = mean_τ Σ_i W_i f_i(q_i, p_i, τ) + b over the frames τ of a clip: (…, n_frames, 2 N n_dims) → (…, D).
+    """z = mean_τ Σ_i W_i f_i(q_i, p_i, τ) + b over the frames τ of a clip.
 
-    f_i is a network of two hidden layers over q_i and its Fourier features, p_i and τ; every body has its
-    own, because it looks its own way. States are those of a `ContactDynamics`, positions about -1 … 1.
+    (…, n_frames, 2 N n_dims) → (…, D). f_i is a network of two hidden layers over q_i and its Fourier
+    features, p_i and τ; every body has its own, because it looks its own way. States are those of a
+    `ContactDynamics`, positions about -1 … 1.
     """
 
     def __init__(self, n_bodies, n_dims, latent_dim, n_frames=8, n_units=192, n_waves=8):
@@ -39,34 +40,77 @@ class BodyReadout(SavedModel):
             whole_number(n_frames, "n_frames"),
         )
         self.n_units, self.n_waves = whole_number(n_units, "n_units"), whole_number(n_waves, "n_waves")
-        widths = (n_dims * (2 + 2 * n_waves) + 1, n_units, n_units)
-        self.weights = nn.ParameterList(
-            (torch.rand(n_bodies, a, b) * 2 - 1) / a**0.5 for a, b in pairwise(widths)
-        )
+        widths = (self._n_features(), n_units, n_units)
+        self.weights = nn.ParameterList(_uniform(n_bodies, a, b) for a, b in pairwise(widths))
         self.biases = nn.ParameterList(torch.zeros(n_bodies, 1, b) for b in widths[1:])
-        self.out = nn.Parameter((torch.rand(n_bodies, n_units, latent_dim) * 2 - 1) / n_units**0.5)
+        self.out = nn.Parameter(_uniform(n_bodies, n_units, latent_dim))
         self.level = nn.Parameter(torch.zeros(latent_dim))
 
     def config(self):
         names = ("n_bodies", "n_dims", "latent_dim", "n_frames", "n_units", "n_waves")
         return {name: getattr(self, name) for name in names}
 
+    def _n_features(self):
+        return self.n_dims * (2 + 2 * self.n_waves) + 1
+
     def forward(self, path):
-        path = check_state(path, 2 * self.n_bodies * self.n_dims).to(self.out.dtype)
-        q, p = (half.unflatten(-1, (self.n_bodies, self.n_dims)) for half in path.chunk(2, dim=-1))
-        angles = torch.pi / 2 * torch.arange(1, self.n_waves + 1, device=q.device) * q[..., None]
-        waves = torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(-2)
+        q, p = self._bodies(path.reshape(-1, *path.shape[-2:]))
         tau = torch.linspace(-1, 1, self.n_frames).to(q)[:, None, None].expand(*q.shape[:-1], 1)
-        x = torch.cat([q, p, waves, tau], dim=-1)  # (…, n_frames, n_bodies, features)
-        x = x.flatten(0, -3).transpose(0, 1)
-        for weight, bias in zip(self.weights, self.biases, strict=True):
-            x = nn.functional.silu(x @ weight + bias)
-        of_clips = x.unflatten(1, (-1, self.n_frames)).mean(dim=2)  # (n_bodies, n, n_units)
-        return ((of_clips @ self.out).sum(dim=0) + self.level).reshape(*path.shape[:-2], self.latent_dim)
+        units = self._units(torch.cat([q, p, self._waves(q), tau], dim=-1))
+        return self._read(units.mean(dim=-2)).reshape(*path.shape[:-2], self.latent_dim)
 
     def of_windows(self, path, stride=Clips().stride // STEP):  # noqa: B008
         """z of all clips of a longer path: (…, T, 2 N n_dims) → (…, n_clips, D)."""
         return self(path.unfold(-2, self.n_frames, stride).transpose(-1, -2))
+
+    def _bodies(self, path):
+        """Positions and velocities, (…, T, n_bodies, n_dims) each."""
+        path = check_state(path, 2 * self.n_bodies * self.n_dims).to(self.out.dtype)
+        return (half.unflatten(-1, (self.n_bodies, self.n_dims)) for half in path.chunk(2, dim=-1))
+
+    def _waves(self, q):
+        angles = torch.pi / 2 * torch.arange(1, self.n_waves + 1, device=q.device) * q[..., None]
+        return torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(-2)
+
+    def _units(self, features):
+        """The last hidden layer of every body: (n, T, n_bodies, n_features) → (n_bodies, n, T, n_units)."""
+        x = features.movedim(2, 0).flatten(1, 2)
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            x = nn.functional.silu(x @ weight + bias)
+        return x.unflatten(1, features.shape[:2])
+
+    def _read(self, units):
+        """(n_bodies, n, n_units) → (n, D)."""
+        return (units @ self.out).sum(dim=0) + self.level
+
+
+class FrameReadout(BodyReadout):
+    """z = Σ_i W_i mean_τ g_τ ⊙ f_i(q_i) + b: of positions alone, with a gain for each frame and unit.
+
+    Each frame is looked at once, however many clips hold it, so that long windows cost a quarter.
+    """
+
+    def __init__(self, n_bodies, n_dims, latent_dim, n_frames=8, n_units=128, n_waves=5):
+        super().__init__(n_bodies, n_dims, latent_dim, n_frames, n_units, n_waves)
+        self.gains = nn.Parameter(torch.ones(n_frames, n_units))
+
+    def _n_features(self):
+        return self.n_dims * (1 + 2 * self.n_waves)
+
+    def forward(self, path):
+        return self.of_windows(path).squeeze(-2)
+
+    def of_windows(self, path, stride=Clips().stride // STEP):  # noqa: B008
+        q, _ = self._bodies(path.reshape(-1, *path.shape[-2:]))
+        units = self._units(torch.cat([q, self._waves(q)], dim=-1))
+        clips = units.unfold(2, self.n_frames, stride)  # (n_bodies, n, n_clips, n_units, n_frames)
+        of_clips = (clips * self.gains.T).mean(dim=-1)
+        read = self._read(of_clips.flatten(1, 2))
+        return read.reshape(*path.shape[:-2], clips.shape[2], self.latent_dim)
+
+
+def _uniform(n_bodies, n_in, n_out):
+    return (torch.rand(n_bodies, n_in, n_out) * 2 - 1) / n_in**0.5
 
 
 def fit_readout(readout, paths, latents, *, seed, n_epochs=150, batch_size=64, lr=2e-3):

@@ -6,7 +6,14 @@ import torch
 
 import hjepa_utils as hj
 from hjepa_utils.systems.contact.inversion import invert
-from hjepa_utils.systems.contact.readout import BodyReadout, StateGuess, fit_guess, fit_readout, frames_seen
+from hjepa_utils.systems.contact.readout import (
+    BodyReadout,
+    FrameReadout,
+    StateGuess,
+    fit_guess,
+    fit_readout,
+    frames_seen,
+)
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +63,18 @@ def test_is_additive_over_bodies_and_frames():
     assert (model(paths)[0] - model(mixed)[0]).abs().max() > 1e-3
 
 
-def test_reads_all_clips_of_a_longer_path(table):
+@pytest.mark.parametrize("kind", [BodyReadout, FrameReadout])
+def test_reads_all_clips_of_a_longer_path(kind, table):
     dynamics, states = table
-    model = readout()
+    with hj.seeded(0):
+        model = kind(2, 2, 24, n_units=32, n_waves=3).double().requires_grad_(False)
     path = dynamics.states_at(states[:, 20], list(frames_seen(n_clips=4)))
     found = model.of_windows(path)
     assert found.shape == (12, 4, 24)
     for clip in range(4):
         own = dynamics.states_at(states[:, 20 + 4 * clip], list(frames_seen()))
         torch.testing.assert_close(found[:, clip], model(own), atol=1e-7, rtol=0)
+    torch.testing.assert_close(model(path[3, :8]), found[3, 0])
 
 
 def test_learns_what_another_readout_says(table, tmp_path):
