@@ -45,7 +45,7 @@ def find_axes(latents, n_axes, *, seed, n_components=64, n_restarts=12):
             n_axes, whiten="unit-variance", fun="logcosh", random_state=n_restarts * seed + restart,
             max_iter=2000,
         )  # fmt: skip
-        sources = ica.fit_transform(turns)
+        sources = np.asarray(ica.fit_transform(turns))
         found.append((float(np.abs(sources / sources.std(axis=0)).mean()), ica.components_))
     contrast, components = min(found, key=lambda pair: pair[0])
     same = np.mean([_same_axes(components, other, turns) for _, other in found])

@@ -9,6 +9,7 @@ from scipy.optimize import least_squares
 from .flights import SURE
 
 _LOOSE = 2e-3  # of the extent: what tracks of another simulator may miss of a sharp contact
+_LOST = 0.02  # of the energy in a contact: more is no rounding and no simulator's step
 _SAME = 1e-9  # standard deviation of log scales that are known to be equal
 _EQUAL = 0.3  # standard deviation of log masses and log scales before a contact is seen
 
@@ -95,7 +96,7 @@ def find_units(single, pairs, noise_v, one_unit=False):
     Standardising every coordinate by itself is not canonical: masses and scales decide how contacts
     reflect, and only contacts show them. What none shows stays near equal masses, one unit; `one_unit` says
     that the unit of length is known to be one. Returns the units and the pairs without contacts that do
-    not keep momentum: two bodies that met walls together.
+    not keep momentum: two bodies that met walls together. Raises `ValueError` where contacts lose energy.
     """
     n_bodies, n_dims = noise_v.shape
     events = {(i,): contacts for i, contacts in single.items()} | pairs
@@ -106,12 +107,31 @@ def find_units(single, pairs, noise_v, one_unit=False):
     for blur in (0.1, 0.01, 1e-3):  # of the speed: from far away the fine residuals show no way
         noise = np.maximum(noise_v, blur * speed)
         theta = _least(theta, spread, events, noise, loss="soft_l1", max_nfev=30)
+    _check_energy(theta, events)
     for _ in range(3):
         events = {bodies: c.kept(_plausible(theta, bodies, c, noise_v)) for bodies, c in events.items()}
         theta = _least(theta, spread, events, noise_v)
     scale, mass = _unpacked(theta, n_bodies)
     units = Units(scale / np.exp(np.log(scale).mean()), mass / mass[0])
     return units, {bodies: c for bodies, c in events.items() if len(bodies) == 2}
+
+
+def _check_energy(theta, events):
+    """`ValueError` where contacts change the energy, by more than their differences leave open."""
+    kept = []
+    for bodies, contacts in events.items():
+        scale, mass = _unpacked(theta, len(theta) // (1 + contacts.q.shape[2]))
+        weight = mass[list(bodies), None] * scale[list(bodies)] ** 2
+        before, after = ((weight * np.square(v)).sum(axis=(1, 2)) for v in (contacts.before, contacts.after))
+        kept.append(after / np.where(before > 0, before, 1.0))
+    kept = np.sort(np.concatenate(kept))
+    kept = kept[len(kept) // 10 : len(kept) - len(kept) // 10]  # two contacts in one interval aside
+    change, unsure = kept.mean() - 1, kept.std() / np.sqrt(len(kept))
+    if abs(change) > _LOST + 3 * unsure:
+        raise ValueError(
+            f"contacts change the energy, by {100 * change:+.0f} % on average: these bodies lose or gain "
+            "some when they meet; only contacts that keep it can be learned"
+        )
 
 
 def _least(theta, spread, events, noise, loss="linear", max_nfev=None):

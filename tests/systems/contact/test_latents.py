@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import hjepa_utils as hj
-from hjepa_utils.systems.contact.inversion import invert
+from hjepa_utils.systems.contact.inversion import find_states, invert, weights
 from hjepa_utils.systems.contact.readout import (
     BodyReadout,
     FrameReadout,
@@ -104,6 +104,21 @@ def test_finds_the_state_behind_a_latent(table):
     assert (best - true).abs().amax(dim=1).median() < 1e-3
     assert (starts - true).abs().amax(dim=2).min(dim=0).values.median() > 1e-2
     assert found.shape == starts.shape and residuals.shape == (2, 12)
+
+
+def test_likely_states_come_best_first(table):
+    dynamics, states = table
+    true, frames, model = states[:4, 70], list(frames_seen()), readout()
+    z = model(dynamics.states_at(true, frames))
+    found, residuals = find_states(
+        dynamics, [model], z, lambda z: true + 0.05, frames,
+        generator=torch.Generator().manual_seed(0), n_starts=5, n_kept=3,
+    )  # fmt: skip
+    assert found.shape == (3, 4, 8) and (residuals.diff(dim=0) >= 0).all()
+    assert (residuals[0] < (model(dynamics.states_at(true + 0.05, frames)) - z).square().mean(dim=1)).all()
+    counted = weights(residuals)
+    torch.testing.assert_close(counted.sum(dim=0), torch.ones(4, dtype=torch.float64))
+    assert (counted.diff(dim=0) <= 0).all()
 
 
 def test_a_guess_learns_a_linear_map():

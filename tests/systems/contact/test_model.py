@@ -170,6 +170,27 @@ def test_says_what_is_wrong_with_states():
         hj.ContactDynamics.fit(states).rollout(states[0, 0, :6], 2)
 
 
+def test_says_that_contacts_lose_energy():
+    """One body in a box whose walls return 0.8 of the velocity: every axis by itself, in closed form."""
+
+    def along_an_axis(start, speed, times):
+        out = []
+        for time in times:
+            x, v, left = start, speed, time
+            while (wait := (236 - x if v > 0 else 20 - x) / v) < left:
+                x, v, left = (236.0 if v > 0 else 20.0), -0.8 * v, left - wait
+            out.append((x + v * left, v))
+        return np.array(out)
+
+    rng, times = np.random.default_rng(0), np.arange(34) * 4 / 30
+    videos = []
+    for _ in range(10):
+        x, y = (along_an_axis(rng.uniform(20, 236), rng.uniform(80, 200), times) for _ in range(2))
+        videos.append(np.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], axis=1))
+    with pytest.raises(ValueError, match=r"contacts change the energy, by -\d+ %"):
+        hj.ContactDynamics.fit(np.stack(videos))
+
+
 def test_warns_where_many_contacts_fit_nothing():
     """Kicks out of nowhere are no contacts."""
     states, rng = tracks(10), np.random.default_rng(0)
