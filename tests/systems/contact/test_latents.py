@@ -6,6 +6,7 @@ import torch
 
 import hjepa_utils as hj
 from hjepa_utils.systems.contact.inversion import find_states, invert, weights
+from hjepa_utils.systems.contact.latents import ContactLatents
 from hjepa_utils.systems.contact.readout import (
     BodyReadout,
     FrameReadout,
@@ -119,6 +120,26 @@ def test_likely_states_come_best_first(table):
     counted = weights(residuals)
     torch.testing.assert_close(counted.sum(dim=0), torch.ones(4, dtype=torch.float64))
     assert (counted.diff(dim=0) <= 0).all()
+
+
+def test_latents_are_predicted_by_the_bodies_behind_them(table):
+    dynamics, states = table
+    true, model = states[:4, 60], readout()
+    path = dynamics.states_at(true, list(frames_seen(n_clips=6)))
+    z = model.of_windows(path)
+
+    class NearlyThere(torch.nn.Module):
+        def forward(self, z):
+            return true[: len(z)] + 0.02
+
+    predictor = ContactLatents(dynamics, [model], NearlyThere(), n_starts=4, n_kept=2)
+    predicted = predictor.rollout(z[:, 0], 5)
+    assert predicted.shape == z.shape and torch.equal(predicted[:, 0], z[:, 0])
+    assert torch.equal(predictor.rollout(z[:, 0], 5), predicted)
+    error, unmoved = ((p - z)[:, 1:].square().mean(dim=(1, 2)) for p in (predicted, z[:, :1].expand_as(z)))
+    assert error.median() < 0.01 * unmoved.median()
+    kinetic = predictor.energy(z[:, 0])
+    assert (kinetic / dynamics.energy(true) - 1).abs().median() < 0.01
 
 
 def test_a_guess_learns_a_linear_map():
