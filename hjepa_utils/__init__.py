@@ -92,6 +92,7 @@ from .simulators.billiards import (
     render_frames,
     simulate_collisions,
 )
+from .systems.contact.latents import ContactLatents
 from .systems.contact.model import ContactDynamics
 from .systems.contact.tracks import states_from_tracks
 from .systems.hjepa.controls import isotropy_defect
@@ -140,6 +141,7 @@ __all__ = [
     "Clips",
     "Comparison",
     "ContactDynamics",
+    "ContactLatents",
     "DrivenDynamics",
     "Encoder",
     "EntityHamiltonian",

@@ -13,7 +13,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from hjepa_utils import (
     HNN,
     BaselineMLP,
+    EntityHamiltonian,
     HamiltonianDynamics,
+    InteractionNetwork,
     Persistence,
     SeparableHNN,
     TrainingMean,
@@ -40,6 +42,8 @@ MODELS = {
     for kind in (HNN, SeparableHNN)
 } | {
     "sub-steps": lambda: SubstepDynamics(HNN(D, (6, 4)), 4),
+    "entity HNN": lambda: HamiltonianDynamics(EntityHamiltonian(2, 2, 6)),
+    "interaction network": lambda: InteractionNetwork(2, 2, 4),
     "MLP": lambda: BaselineMLP(D, (6,)),
     "GRU": lambda: GRU(D, 4),
     "neural ODE": lambda: NeuralODE(D, (6,)),

@@ -42,7 +42,7 @@ def flow(y, w, seconds, gaps):
     away from its contacts, as one that starts on the far side of two walls.
     """
     left = torch.as_tensor(seconds, dtype=y.dtype, device=y.device).expand(len(y))
-    meets = torch.zeros(len(y), dtype=torch.bool)
+    meets = torch.zeros(len(y), dtype=torch.bool, device=y.device)
     for _ in range(MAX_EVENTS):
         time, k = first_contact(y.detach(), w.detach(), gaps)
         meets = time < left

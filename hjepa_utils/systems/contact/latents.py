@@ -1,12 +1,15 @@
 """`ContactLatents`: latents predicted by the bodies behind them."""
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 from torch import nn
 
 from ...dynamics.hamiltonian import check_state
 from ...dynamics.integrators import check_n_steps
 from .inversion import find_states, weights
-from .readout import frames_seen
+from .readout import BodyReadout, frames_seen
 
 
 class ContactLatents(nn.Module):
@@ -19,7 +22,8 @@ class ContactLatents(nn.Module):
 
     def __init__(self, dynamics, readouts, guess, *, seed=0, n_starts=24, n_kept=6):
         super().__init__()
-        self.dynamics, self.readouts, self.guess = dynamics, nn.ModuleList(readouts), guess
+        self.dynamics, self.guess = dynamics, guess
+        self.readouts = cast(Sequence[BodyReadout], nn.ModuleList(readouts))
         self.seed, self.n_starts, self.n_kept = seed, n_starts, n_kept
         self.requires_grad_(False).eval()
 

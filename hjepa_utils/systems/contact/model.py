@@ -97,7 +97,7 @@ class ContactDynamics(SavedModel):
         """What reflects, in x: a list of `Wall` (body, normal, offset, n_events) and `Pair` (bodies, shift,
         distance, n_events).
         """
-        normals, shifts = self.wall_normal.detach().numpy(), self.pair_shift.detach().numpy()
+        normals, shifts = (x.detach().cpu().numpy() for x in (self.wall_normal, self.pair_shift))
         walls = zip(self.wall_bodies, normals, self.wall_offset.tolist(), strict=True)
         pairs = zip(map(tuple, self.pair_bodies), shifts, self.pair_distance.tolist(), strict=True)
         n_walls = len(self.wall_bodies)
@@ -108,7 +108,7 @@ class ContactDynamics(SavedModel):
 
     def gaps(self):
         """The surfaces as `Gaps` over y = √m x, (n_bodies n_dims,)."""
-        body = torch.eye(self.n_bodies, dtype=self.mass.dtype) / self.mass.sqrt()  # x_i = Σ body_ij y_j
+        body = torch.eye(self.n_bodies).to(self.mass) / self.mass.sqrt()  # x_i = Σ body_ij y_j
         walls = torch.einsum("kd,kj->kjd", self.wall_normal, body[self.wall_bodies]).flatten(1)
         first, second = ([pair[side] for pair in self.pair_bodies] for side in (0, 1))
         between = torch.einsum("kj,de->kdje", body[first] - body[second], torch.eye(self.n_dims).to(body))
