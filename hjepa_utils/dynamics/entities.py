@@ -6,7 +6,8 @@ All bodies share one network, and all pairs another, whatever the order of the b
 import torch
 from torch import nn
 
-from .hamiltonian import Hamiltonian, check_state, whole_number
+from ..runs.checks import whole_number
+from .hamiltonian import Hamiltonian, check_state
 from .integrators import in_own_precision, repeat
 from .saved import SavedModel
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ...dynamics.hamiltonian import whole_number
+from ...runs.checks import whole_number
 from .contacts import Units, find_contacts, find_units
 from .flights import Flights, Tracks, find_flights
 from .surfaces import Pair, Wall, find_pair, find_walls, shared_walls
