@@ -45,8 +45,8 @@ def effect(difference):
 class Claim:
     """One row: what the paper says in which section, both numbers in words, where it was measured.
 
-    `elsewhere` is the verdict for what the paper itself measured, its latents and its GPU, where it
-    is not that of the scope here.
+    Section "" is of this project's own claims, which nobody has published. `elsewhere` is the verdict
+    for what the paper itself measured, its latents and its GPU, where it is not that of the scope here.
     """
 
     claim: str
@@ -85,9 +85,16 @@ def saved_parts(saved):
 
 
 def all_claims(saved):
-    """Every row of a `results.json`, in the order of the paper's sections."""
+    """Every row of a `results.json`, in the order of the paper's sections, the project's own last."""
     rows = [row for _, part in saved_parts(saved) for row in part.get("claims", [])]
-    return sorted(rows, key=lambda row: [int(number) for number in row["section"].split(".")])
+    return sorted(
+        rows, key=lambda row: [int(n) for n in row["section"].split(".")] if row["section"] else [inf]
+    )
+
+
+def said_where(row):
+    """Whose claim a row is: `(§5.1)` of the paper, or `(this project)`."""
+    return f"(§{row['section']})" if row["section"] else "(this project)"
 
 
 def claims_table(rows):
@@ -95,7 +102,7 @@ def claims_table(rows):
     columns = ("the paper says", "published", "here", "where", "verdict here", "on V-JEPA 2")
     cells = [
         (
-            f"{row['claim']} (§{row['section']})",
+            f"{row['claim']} {said_where(row)}",
             row["published"],
             row["here"],
             f"{row['notebook']}, {row['scope']}",
@@ -130,7 +137,5 @@ def published_page(notebook, leave_out=()):
         if title not in leave_out
     ]
     claims = [row for part in parts for row in part.get("claims", [])]
-    verdicts = [
-        f"- {row['claim']} (§{row['section']}): **{row['verdict']}**. {row['here']}" for row in claims
-    ]
+    verdicts = [f"- {row['claim']} {said_where(row)}: **{row['verdict']}**. {row['here']}" for row in claims]
     return "\n\n".join([*tables, "\n".join(verdicts)])

@@ -4,7 +4,9 @@ from ..experiment.intervals import FEWEST, Summary
 from ..latents.names import PAPER_ENCODER
 from ..runs.results import read_results
 
-ABOUT_THE_BALLS = ("01_generate_videos", "06_pretrain_embedded_encoder", "08_controls", "09_true_state")
+ABOUT_THE_BALLS = (
+    "01_generate_videos", "06_pretrain_embedded_encoder", "08_controls", "09_true_state", "10_contact",
+)  # fmt: skip
 REASON = "they make the simulated balls and their encoder, or need the balls' true states"
 WHICH_ENCODER = (
     "note: the embedded encoder was trained on two balls on black and may miss what matters in your videos; "

@@ -34,14 +34,42 @@ def publish_figures(run_folder, target, names, *, since):
     print(f"published {len(pictures)} figures and results.json to {target}")
 
 
+def publish_some(run_folder, target, names, *, since):
+    """Put what notebooks `names` made since `since` beside what is published, which stays as it is.
+
+    Raises `ValueError` if that is of another scale or seed.
+    """
+    results = target / "results.json"
+    kept, new = json.loads(results.read_text()), json.loads((run_folder / "results.json").read_text())
+    for key in ("scale", "seed"):
+        was, now = (saved["run"].get(key) for saved in (kept, new))
+        if was != now:
+            raise ValueError(f"what is published has {key} {was!r}, not {now!r}: publish all notebooks")
+    for part in ("results", "wall_clock"):
+        own = {name: value for name, value in new.get(part, {}).items() if name in names}
+        kept[part] = dict(sorted((kept.get(part, {}) | own).items()))
+    pictures = [p for p in _pictures(run_folder / "figures") if p.stat().st_mtime >= since - 2]
+    for picture in pictures:
+        write_atomically(target / picture.name, lambda copy, picture=picture: shutil.copyfile(picture, copy))
+    write_json(results, kept)
+    if claims := all_claims(kept):
+        write_json(target / "claims.json", {"run": kept["run"], "claims": claims})
+    print(f"published {len(pictures)} figures and the results of {', '.join(sorted(names))} to {target}")
+
+
 def publish_models(run_folder, assets):
-    """Ship notebook 3's models, as `load_model` finds them, if their encoder is the one that ships."""
+    """Ship the models of a run, as `load_model` finds them.
+
+    Notebook 3's, if their encoder is the one that ships, and notebook 10's contact dynamics.
+    """
     saved = json.loads((run_folder / "results.json").read_text())
-    if "03_train_hnn" not in saved["results"] or saved["run"]["encoder"] != "embedded":
-        return
-    for name in ("HNN", "MLP"):
-        trained = InEncoderUnits.from_pretrained(run_folder / "03_train_hnn" / name)
-        trained.save_pretrained(assets / name.lower())
+    names = (
+        {"HNN": "03_train_hnn", "MLP": "03_train_hnn"} if saved["run"].get("encoder") == "embedded" else {}
+    )
+    for name, notebook in (names | {"contact": "10_contact"}).items():
+        if notebook in saved["results"]:
+            trained = InEncoderUnits.from_pretrained(run_folder / notebook / name)
+            trained.save_pretrained(assets / name.lower())
 
 
 def _pictures(folder):
@@ -54,8 +82,14 @@ def publish_costs(run_folder, results):
     Of a run that was resumed, these are the costs of its last part.
     """
     saved = json.loads(results.read_text())
-    costs = json.loads((run_folder / "costs.json").read_text())
-    saved["wall_clock"][f"{run_folder.name}_costs"] = costs
+    costs, name = json.loads((run_folder / "costs.json").read_text()), f"{run_folder.name}_costs"
+    of_all = saved["wall_clock"].get(name, {})
+    if not of_all.keys() <= costs.keys():  # only some notebooks ran
+        costs = {notebook: cost for notebook, cost in costs.items() if notebook != "all"}
+        costs = {key: cost for key, cost in sorted((of_all | costs).items()) if key != "all"}
+        peak = max(cost["peak_GB"] for cost in costs.values())
+        costs["all"] = {"seconds": sum(cost["seconds"] for cost in costs.values()), "peak_GB": peak}
+    saved["wall_clock"][name] = costs
     write_json(results, saved)
 
 

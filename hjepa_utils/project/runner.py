@@ -21,7 +21,7 @@ from ..runs.places import ROOT, artifacts_root, scale_folder
 from ..runs.run import SCALES
 from .arguments import plan_run, ships
 from .own_videos import WHICH_ENCODER, outcome
-from .publish import publish_costs, publish_figures, publish_models, refresh_notebooks
+from .publish import publish_costs, publish_figures, publish_models, publish_some, refresh_notebooks
 from .readme import refresh_pages
 
 CELL_TIMEOUT = {"quick": 1800, "paper": None}  # seconds a cell may take; a paper cell may take hours
@@ -143,6 +143,31 @@ def run_and_publish(plan, scale, artifacts, *, offline):
     refresh_notebooks(list(plan), fresh / "quick" / "executed")
     if not results.exists() or json.loads(results.read_text())["run"]["scale"] == "quick":
         publish_figures(fresh / "quick", ROOT / "figures", {path.stem for path in plan}, since=started)
+    _publish_costs_and_pages(artifacts, fresh, scale)
+
+
+def run_and_publish_some(plan, scale, artifacts, *, offline):
+    """The same for some notebooks, beside what is published of the others; what those made is read.
+
+    The quick run reads what a whole publication left in `artifacts`, and makes these notebooks anew.
+    Raises `ValueError` if nothing is published yet.
+    """
+    started, fresh, names = time.time(), artifacts / "published", {path.stem for path in plan}
+    if not (results := ROOT / "figures" / "results.json").exists():
+        raise ValueError(f"{results} is missing: publish all notebooks first, without --only")
+    if scale == "paper":
+        run_all(plan, "paper", artifacts, offline=offline)
+        publish_some(artifacts / "paper", ROOT / "figures", names, since=started)
+        publish_models(artifacts / "paper", ROOT / "hjepa_utils" / "assets")
+    for name in names:
+        shutil.rmtree(fresh / "quick" / name, ignore_errors=True)
+    run_all(plan_run("quick", "auto", only=sorted(names)), "quick", fresh, offline=True)
+    refresh_notebooks(list(plan), fresh / "quick" / "executed")
+    _publish_costs_and_pages(artifacts, fresh, scale)
+
+
+def _publish_costs_and_pages(artifacts, fresh, scale):
+    results = ROOT / "figures" / "results.json"
     publish_costs(fresh / "quick", results)
     if scale == "paper":
         publish_costs(artifacts / "paper", results)
@@ -182,8 +207,8 @@ def _planned(args):
     overrides = args.p + ([] if args.videos is None else [("VIDEO_DIR", args.videos)])
     if args.videos == "":
         raise ValueError("--videos needs a folder of videos, got ''")
-    if args.publish and (overrides or args.start is not None or args.only):
-        raise ValueError("--publish takes no -p, --videos, --from and --only")
+    if args.publish and (overrides or args.start is not None):
+        raise ValueError("--publish takes no -p, --videos and --from")
     if args.publish and args.scale == "quick" and args.encoder not in ("auto", "embedded"):
         raise ValueError("--publish takes another --encoder only at paper scale")
     return plan_run(args.scale, args.encoder, overrides=overrides, start=args.start, only=args.only)
@@ -203,7 +228,8 @@ def main(argv=None):
     if own_videos and offline:
         print(WHICH_ENCODER)
     try:
-        run = run_and_publish if args.publish else run_all
+        publish = run_and_publish_some if args.only else run_and_publish
+        run = publish if args.publish else run_all
         run(plan, args.scale, artifacts_root(), offline=offline)
         if own_videos and any(path.stem == "03_train_hnn" for path in plan):
             print(outcome(_scale_folder(plan, args.scale)))

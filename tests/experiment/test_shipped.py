@@ -35,6 +35,15 @@ def test_rollouts_are_those_of_standardised_latents(name, kind):
         torch.testing.assert_close(model.rollout(z, 4), within * model.scale + model.mean)
 
 
+def test_contact_dynamics_predict_a_fresh_video_of_the_simulator():
+    states = torch.from_numpy(simulate_collisions(61, rng=np.random.default_rng(123)))[::4]
+    z = torch.cat([states[..., :2].flatten(1), states[..., 2:].flatten(1)], dim=1)  # px, then px/s
+    model = load_model("contact")
+    with torch.no_grad():
+        torch.testing.assert_close(model.rollout(z[0], 15), z, atol=1e-8, rtol=0)
+    assert len(model.dynamics.surfaces) == 9
+
+
 def test_what_is_saved_with_its_standardiser_comes_back(tmp_path, monkeypatch):
     mlp, standardiser = BaselineMLP(4, (8,)), Standardiser(torch.arange(4.0), torch.full((4,), 2.0))
     InEncoderUnits(mlp, standardiser).save_pretrained(tmp_path / "small")

@@ -127,7 +127,7 @@ def test_a_folder_of_videos_is_meant_from_the_current_directory(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     plan = by_name(plan_run("quick", "auto", overrides=[("VIDEO_DIR", "my clips")]))
     assert plan["02_extract_vjepa_latents"] == {"VIDEO_DIR": str(tmp_path / "my clips")}
-    assert not {"08_controls", "09_true_state"} & plan.keys()
+    assert not {"08_controls", "09_true_state", "10_contact"} & plan.keys()
 
 
 def save_encoder(folder, config='{"model_type": "vjepa2"}'):

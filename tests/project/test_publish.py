@@ -5,8 +5,38 @@ import json
 import pytest
 import torch
 
-from hjepa_utils import HNN, BaselineMLP, HamiltonianDynamics, InEncoderUnits, Standardiser, load_model
-from hjepa_utils.project.publish import publish_models
+from hjepa_utils import (
+    HNN,
+    BaselineMLP,
+    ContactDynamics,
+    HamiltonianDynamics,
+    InEncoderUnits,
+    Standardiser,
+    load_model,
+)
+from hjepa_utils.project.publish import publish_models, publish_some
+
+
+def test_contact_dynamics_ship_whatever_the_encoder(tmp_path, monkeypatch):
+    run, assets = tmp_path / "paper", tmp_path / "assets"
+    model, identity = ContactDynamics(1, [0], [], [3]), Standardiser.identity(4)
+    InEncoderUnits(model, identity).save_pretrained(run / "10_contact" / "contact")
+    (run / "results.json").write_text(json.dumps({"run": {}, "results": {"10_contact": {}}}))
+    publish_models(run, assets)
+    monkeypatch.setattr("hjepa_utils.experiment.shipped.ASSETS", assets)
+    assert load_model("contact").dynamics.surfaces[0].n_events == 3
+
+
+@pytest.mark.parametrize("key", ["scale", "seed"])
+def test_what_is_published_is_not_mixed_with_another_scale_or_seed(tmp_path, key):
+    kept = {"run": {"scale": "paper", "seed": 0}, "results": {}}
+    for folder, of_run in (("figures", kept["run"]), ("run", kept["run"] | {key: "other"})):
+        (tmp_path / folder / "figures").mkdir(parents=True)
+        (tmp_path / folder / "results.json").write_text(json.dumps(kept | {"run": of_run}))
+    before = (tmp_path / "figures" / "results.json").read_bytes()
+    with pytest.raises(ValueError, match=f"what is published has {key} "):
+        publish_some(tmp_path / "run", tmp_path / "figures", {"10_contact"}, since=0)
+    assert (tmp_path / "figures" / "results.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("encoder", ["embedded", "owner/name"])

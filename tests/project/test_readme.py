@@ -9,7 +9,7 @@ import pytest
 
 import hjepa_utils
 from hjepa_utils import Summary, verdict
-from hjepa_utils.experiment.ledger import REFUTED, UNTESTABLE, all_claims, saved_parts
+from hjepa_utils.experiment.ledger import REFUTED, UNTESTABLE, all_claims, said_where, saved_parts
 from hjepa_utils.project.arguments import find_notebooks
 from hjepa_utils.project.readme import SHORT, cost_cell, refresh_readme
 from hjepa_utils.runs.places import ROOT
@@ -56,7 +56,7 @@ def test_the_results_page_has_every_table_and_claim():
             assert f"\n| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" in RESULTS
     for row in CLAIMS["claims"]:
         assert (
-            f"(§{row['section']}) | " in RESULTS
+            f"{row['claim']} {said_where(row)} | " in RESULTS
             and f"| **{row['verdict']}** | {row['on V-JEPA 2']} |" in RESULTS
         )
 

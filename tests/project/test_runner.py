@@ -122,8 +122,7 @@ def test_only_runs_those_named_by_number_or_name(project):
         (["--videos", "/no/such/folder"], "no folder /no/such/folder"),
         (["--videos", ""], "--videos needs a folder"),
         (["--publish", "-p", "SEED", "1"], "--publish takes no -p"),
-        (["--publish", "--from", "02"], "--publish takes no -p, --videos, --from and --only"),
-        (["--publish", "--only", "02"], "--publish takes no -p, --videos, --from and --only"),
+        (["--publish", "--from", "02"], "--publish takes no -p, --videos and --from"),
         (["--publish", "--encoder", "owner/name"], "--encoder only at paper scale"),
     ],
 )
@@ -322,6 +321,34 @@ def test_publish_paper_keeps_quick_outputs_in_the_notebooks(project):
     assert notebook.cells[-1].outputs[0].text == "quick\n"
     assert main(["run", "--publish"]) == 0  # must not replace the paper's figures
     assert (figures / "01_first.png").read_bytes() == b"paper"
+
+
+def test_publish_of_some_leaves_the_others_as_they_are(project, capsys):
+    first = add(project, "01_first", SAVE.format(name="01_first"))
+    assert main(["run", "--scale", "paper", "--encoder", "embedded", "--publish"]) == 0
+    add(project, "02_second", SAVE.format(name="02_second"), "print(SCALE)")
+    figures, before = project / "figures", first.read_bytes()
+    kept = json.loads((figures / "results.json").read_text())
+    only = ["--only", "2", "--encoder", "embedded", "--publish"]
+    assert main(["run", "--scale", "paper", *only]) == 0
+    now = json.loads((figures / "results.json").read_text())
+    assert now["run"] == kept["run"] and list(now["results"]) == ["01_first", "02_second"]
+    assert now["results"]["01_first"] == kept["results"]["01_first"]
+    for scale in ("paper_costs", "quick_costs"):
+        costs, old = now["wall_clock"][scale], kept["wall_clock"][scale]
+        assert costs["01_first"] == old["01_first"]
+        assert costs["all"]["seconds"] == costs["01_first"]["seconds"] + costs["02_second"]["seconds"]
+    assert {p.name for p in figures.iterdir()} >= {"01_first.png", "02_second.png"}
+    assert first.read_bytes() == before
+    second = nbformat.read(project / "notebooks" / "02_second.ipynb", as_version=4)
+    assert second.cells[-1].outputs[0].text == "quick\n"
+
+
+def test_some_cannot_be_published_before_all(project, capsys):
+    add_pair(project)
+    paper = ["--scale", "paper", "--only", "2", "--encoder", "embedded", "--publish"]
+    assert main(["run", *paper]) == 1
+    assert "publish all notebooks first, without --only" in capsys.readouterr().err
 
 
 def test_failed_publish_changes_nothing(project):
