@@ -71,10 +71,10 @@ def as_tracks(states, n_dims):
         )
     constant = np.ptp(states, axis=(0, 1)) <= 8 * rounding * np.abs(states).max(axis=(0, 1))
     if constant.any():
-        raise ValueError(
-            f"coordinate {np.argmax(constant)} of {states.shape[2]} never changes: "
-            "leave out bodies that do not move, or a dimension in which none does"
-        )
+        advice = "leave out bodies that do not move, or a dimension in which none does"
+        if not constant[: states.shape[2] // 2].any():
+            advice = "this velocity shows no contact, so give more videos, or longer ones"
+        raise ValueError(f"coordinate {np.argmax(constant)} of {states.shape[2]} never changes: {advice}")
     halves = states.reshape(*states.shape[:2], 2, -1, n_dims)
     q, p = halves[:, :, 0], halves[:, :, 1]
     return Tracks(q, p, *(8 * rounding * np.abs(part).max(axis=(0, 1)) for part in (q, p)))

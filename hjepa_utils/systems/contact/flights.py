@@ -67,8 +67,13 @@ def _free_flight(p, moved, steady, floor):
 def _lines(p, moved, keep):
     """Slope and intercept of moved over p, by least squares of what is kept, for every coordinate."""
     n = keep.sum(axis=(0, 1))
-    mean_p, mean_d = (np.where(keep, x, 0).sum(axis=(0, 1)) / n for x in (p, moved))
+    mean_p, mean_d = (np.where(keep, x, 0).sum(axis=(0, 1)) / np.maximum(n, 1) for x in (p, moved))
     dp, dd = np.where(keep, p - mean_p, 0), np.where(keep, moved - mean_d, 0)
+    if not (dp * dp).sum(axis=(0, 1)).all():
+        raise ValueError(
+            f"a coordinate has too few free flights, {n.min()} of {keep.shape[0] * keep.shape[1]} intervals "
+            "or all at one velocity: give more videos, or longer ones"
+        )
     rate = (dp * dd).sum(axis=(0, 1)) / (dp * dp).sum(axis=(0, 1))
     return rate, mean_d - rate * mean_p
 

@@ -191,6 +191,19 @@ def test_says_that_contacts_lose_energy():
         hj.ContactDynamics.fit(np.stack(videos))
 
 
+@pytest.mark.parametrize(
+    ("video", "first", "message"),
+    [
+        (0, 2, "too few free flights, .* of 7 intervals .*: give more videos"),
+        (3, 0, "coordinate 4 of 8 never changes: this velocity shows no contact, so give more videos"),
+        (2, 0, "too few free flights, .* or all at one velocity: give more videos"),
+    ],
+)
+def test_eight_states_are_too_few(video, first, message):
+    with pytest.raises(ValueError, match=message):
+        hj.ContactDynamics.fit(tracks(4)[video : video + 1, first : first + 8])
+
+
 def test_warns_where_many_contacts_fit_nothing():
     """Kicks out of nowhere are no contacts."""
     states, rng = tracks(10), np.random.default_rng(0)
