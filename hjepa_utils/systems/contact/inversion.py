@@ -2,6 +2,8 @@
 
 import torch
 
+from .paths import states_at
+
 STEPS, RATE = 150, 0.03
 
 
@@ -18,7 +20,7 @@ def invert(dynamics, readouts, z, starts, frames, *, n_steps=STEPS, lr=RATE):
     optimiser = torch.optim.Adam([states], lr)
     for step in range(n_steps):
         optimiser.param_groups[0]["lr"] = lr * (1 - step / n_steps)
-        path = dynamics.states_at(states, frames)
+        path = states_at(dynamics, states, frames)
         read = torch.stack([readout(path) for readout in readouts]).mean(dim=0)
         residual = (read - target).square().mean(dim=1)
         better = residual.detach() < least

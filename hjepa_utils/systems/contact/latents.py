@@ -1,6 +1,8 @@
-"""`ContactLatents`: latents predicted by the bodies behind them."""
+"""`ContactLatents`: latents predicted by the bodies behind them, found without labels or with."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -8,43 +10,174 @@ from torch import nn
 
 from ...dynamics.hamiltonian import check_state
 from ...dynamics.integrators import check_n_steps
+from ...dynamics.saved import read_config
+from ...latents.windows import Standardiser, first_not_finite
+from ...runs.checkpoints import resumable
+from ...runs.files import write_json
+from .chain import LONG, Schedule, doubts_of, search
 from .inversion import find_states, weights
-from .readout import BodyReadout, frames_seen
+from .model import ContactDynamics
+from .paths import states_at
+from .readout import STEP, BodyReadout, StateGuess, fit_guess, fit_readout, frames_seen
+from .windows import STRIDE, frames_of
+
+_KEPT = 0.12  # of the variance: windows that are explained worse teach no readout
+_LEAST_VIDEOS = 5  # every fifth is held out
 
 
 class ContactLatents(nn.Module):
     """z_0 → the likeliest states, moved by contact dynamics, read out: (…, D) → (…, n_steps + 1, D).
 
     `dynamics` is a `ContactDynamics` per frame, `readouts` those of clips (their mean is taken), `guess` maps
-    z to a state to start from. The prediction is the mean over states, weighted by how well each explains
-    z_0. Searches draw random starts from `seed`, so that a rollout is the same every time.
+    z to a state to start from; all three are of z in units of `standardiser`, by default as given. The
+    prediction is the mean over states, weighted by how well each explains z_0. Searches draw random starts
+    from `seed`, so that a rollout is the same every time.
     """
 
-    def __init__(self, dynamics, readouts, guess, *, seed=0, n_starts=24, n_kept=6):
+    def __init__(self, dynamics, readouts, guess, standardiser=None, *, seed=0, n_starts=24, n_kept=6):
         super().__init__()
         self.dynamics, self.guess = dynamics, guess
         self.readouts = cast(Sequence[BodyReadout], nn.ModuleList(readouts))
+        identity = standardiser or Standardiser.identity(self.readouts[0].latent_dim)
+        self.register_buffer("mean", identity.mean)
+        self.register_buffer("unit", identity.scale)
         self.seed, self.n_starts, self.n_kept = seed, n_starts, n_kept
+        self.notes = {}
         self.requires_grad_(False).eval()
+
+    @classmethod
+    def fit(cls, latents, *, seed, schedule=Schedule(), checkpoint=None):  # noqa: B008, a frozen value
+        """Find two bodies behind the latents of videos, without any label, and learn to predict by them.
+
+        `latents` (n_videos, n_clips, D), or a dict of (n_clips, D) as `load_latents` gives: clips of 16
+        frames, one every four, of at least five videos of one length. What was found is in `notes`:
+        contrasts, errors of all pairings, the share of windows that stayed unexplained; what is unsure is
+        warned of. With a folder `checkpoint`, an interrupted search goes on where it stopped. The same seed
+        gives the same model. Raises `ValueError` for other shapes and for NaN.
+        """
+        latents = _checked(latents)
+        standardiser = Standardiser.fitted_to(latents.flatten(0, 1))
+        found = search(standardiser(latents), seed=seed, schedule=schedule, folder=checkpoint)
+        readout, guess = _learn_to_read(found, seed, schedule, checkpoint)
+        model = cls(found.dynamics, [readout], guess, standardiser, seed=seed)
+        model.notes = found.notes
+        for doubt in model.doubts:
+            warnings.warn(doubt, stacklevel=2)
+        return model
+
+    @property
+    def doubts(self):
+        """What the search without labels is unsure of: sentences, none where it is sure."""
+        return doubts_of(self.notes)
 
     def states(self, z0):
         """States (n_kept, n, D_state) behind z0 (n, D), best first, and their residuals (n_kept, n)."""
+        z0 = (z0 - self.mean) / self.unit
         generator = torch.Generator().manual_seed(self.seed)
         options = {"generator": generator, "n_starts": self.n_starts, "n_kept": self.n_kept}
         return find_states(self.dynamics, list(self.readouts), z0, self.guess, list(frames_seen()), **options)
 
     def rollout(self, z0, n_steps):
+        """(…, D) → (…, n_steps + 1, D), one clip to the next."""
         check_n_steps(n_steps)
-        flat = check_state(z0).reshape(-1, z0.shape[-1])
+        flat = check_state(z0, self.mean.shape[0]).reshape(-1, z0.shape[-1])
         states, residuals = self.states(flat)
-        with torch.no_grad():
-            path = self.dynamics.states_at(states, list(frames_seen(n_clips=n_steps + 1)))
-            read = torch.stack([readout.of_windows(path) for readout in self.readouts]).mean(dim=0)
-            predicted = (weights(residuals)[..., None, None] * read).sum(dim=0)
+        read = self.read(states, n_steps)
+        predicted = (weights(residuals)[..., None, None] * read).sum(dim=0).to(z0.dtype)
         predicted[:, 0] = flat  # it is given
         return predicted.reshape(*z0.shape[:-1], n_steps + 1, z0.shape[-1])
+
+    @torch.no_grad()
+    def read(self, states, n_steps=0):
+        """The latents of states at a clip's middle, and of the clips after it: (…, D_state) → (…, T, D)."""
+        flat = states.reshape(-1, states.shape[-1])
+        path = states_at(self.dynamics, flat, list(frames_seen(n_clips=n_steps + 1)))
+        read = torch.stack([readout.of_windows(path) for readout in self.readouts]).mean(dim=0)
+        return (read * self.unit + self.mean).reshape(*states.shape[:-1], n_steps + 1, -1)
 
     def energy(self, z):
         """The energy of the likeliest state behind z, as `ContactDynamics.energy`: (…, D) → (…)."""
         states, _ = self.states(z.reshape(-1, z.shape[-1]))
         return self.dynamics.energy(states[0]).reshape(z.shape[:-1])
+
+    def save_pretrained(self, folder):
+        """Write a folder with the parts and what was found. Raises `OSError` where it cannot be written."""
+        folder = Path(folder).expanduser()
+        parts = {"dynamics": self.dynamics, "guess": self.guess}
+        parts |= {f"readout_{k}": readout for k, readout in enumerate(self.readouts)}
+        for name, part in parts.items():
+            part.save_pretrained(folder / name)
+        numbers = {name: getattr(self, name) for name in ("seed", "n_starts", "n_kept")}
+        of_z = {"mean": self.mean.tolist(), "scale": self.unit.tolist()}
+        words = {**numbers, "n_readouts": len(self.readouts), "standardiser": of_z, "notes": self.notes}
+        write_json(folder / "contact_latents.json", words)
+
+    @classmethod
+    def from_pretrained(cls, folder):
+        """Load what `save_pretrained` wrote, on the CPU.
+
+        Raises `FileNotFoundError` if it is not there, `ValueError` if it is damaged.
+        """
+        folder = Path(folder).expanduser()
+        dynamics = ContactDynamics.from_pretrained(folder / "dynamics")
+        guess = StateGuess.from_pretrained(folder / "guess")
+        words = read_config(folder / "contact_latents.json")
+        try:
+            names = [f"readout_{k}" for k in range(words["n_readouts"])]
+            standardiser = Standardiser(**{k: torch.tensor(v) for k, v in words["standardiser"].items()})
+            numbers = {name: words[name] for name in ("seed", "n_starts", "n_kept")}
+            notes = words["notes"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{folder / 'contact_latents.json'} is damaged ({error}): save the model again"
+            ) from error
+        readouts = [BodyReadout.from_pretrained(folder / name) for name in names]
+        model = cls(dynamics, readouts, guess, standardiser, **numbers)
+        model.notes = notes
+        return model
+
+
+def _checked(latents):
+    """(n_videos, n_clips, D), float32."""
+    if isinstance(latents, Mapping):
+        lengths = sorted({len(clips) for clips in latents.values()})
+        if len(lengths) != 1:
+            raise ValueError(f"all videos must have as many clips, got {lengths}: cut them to one length")
+        latents = torch.stack([torch.as_tensor(clips) for clips in latents.values()])
+    latents = torch.as_tensor(latents)
+    if latents.ndim != 3 or not latents.is_floating_point():
+        raise ValueError(
+            f"latents must be float (n_videos, n_clips, D), got {latents.dtype} {tuple(latents.shape)}"
+        )
+    n_videos, n_clips = latents.shape[:2]
+    if n_videos < _LEAST_VIDEOS or n_clips < LONG:
+        raise ValueError(
+            f"at least {_LEAST_VIDEOS} videos of {LONG} clips are needed, got {n_videos} of {n_clips}"
+        )
+    if (clip := first_not_finite(latents.flatten(0, 1))) is not None:
+        raise ValueError(f"video {clip // n_clips} holds NaN or infinity at clip {clip % n_clips}")
+    return latents.float()
+
+
+def _learn_to_read(found, seed, schedule, folder):
+    """The readout of clips and the guess of states, from the windows that are explained well."""
+    dynamics, (states, errors, _), latents, _ = found
+    kept = errors <= max(_KEPT, errors.quantile(0.5).item())
+    states, z = states[kept], latents[kept].flatten(0, 1)
+    length, n_frames = latents.shape[1], len(frames_seen())
+    clips = states_at(dynamics, states, frames_of(length)).unfold(1, n_frames, round(STRIDE) // STEP)
+    clips = clips.transpose(-1, -2).flatten(0, 1).to(z)
+    middles = states_at(dynamics, states, [STRIDE * (k - length // 2) for k in range(length)])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        readout = BodyReadout(dynamics.n_bodies, dynamics.n_dims, z.shape[-1])
+        guess = StateGuess(z.shape[-1], states.shape[-1])
+        file = Path(folder) / "readout.safetensors" if folder else None
+        made_from = {**found.made_from, "part": "readout"}
+        history, modules = [], {"readout": readout, "guess": guess}
+        for _ in resumable(file, 1, fingerprint=made_from, history=history, modules=modules, label="readout"):
+            error = fit_readout(readout, clips, z, seed=seed, n_epochs=schedule.n_epochs)
+            fit_guess(guess, z, middles.flatten(0, 1).to(z), seed=seed)
+            history.append({"error": error})
+    found.notes["error of clips"] = history[0]["error"]
+    return readout, guess

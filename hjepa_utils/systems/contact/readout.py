@@ -4,6 +4,7 @@ The encoder's mean over tokens is nearly additive over bodies and frames, and th
 enough: the same map as one network of the whole state errs twenty times as much.
 """
 
+import copy
 from itertools import pairwise
 
 import torch
@@ -102,11 +103,29 @@ class FrameReadout(BodyReadout):
 
     def of_windows(self, path, stride=Clips().stride // STEP):  # noqa: B008
         q, _ = self._bodies(path.reshape(-1, *path.shape[-2:]))
-        units = self._units(torch.cat([q, self._waves(q)], dim=-1))
-        clips = units.unfold(2, self.n_frames, stride)  # (n_bodies, n, n_clips, n_units, n_frames)
-        of_clips = (clips * self.gains.T).mean(dim=-1)
+        of_clips = self._over_clips(self._units(torch.cat([q, self._waves(q)], dim=-1)), stride)
         read = self._read(of_clips.flatten(1, 2))
-        return read.reshape(*path.shape[:-2], clips.shape[2], self.latent_dim)
+        return read.reshape(*path.shape[:-2], of_clips.shape[2], self.latent_dim)
+
+    def _over_clips(self, units, stride):
+        """mean_τ g_τ ⊙ f of every clip: (n_bodies, n, T, n_units) → (n_bodies, n, n_clips, n_units).
+
+        By blocks of `stride` frames, which costs half of what overlapping clips do.
+        """
+        n_clips = (units.shape[2] - self.n_frames) // stride + 1
+        blocks = units[:, :, : units.shape[2] // stride * stride].unflatten(2, (-1, stride))
+        gains = (self.gains / self.n_frames).split(stride)
+        return sum(
+            (blocks[:, :, k : k + n_clips, : len(gain)] * gain).sum(dim=3) for k, gain in enumerate(gains)
+        )
+
+    def turned(self, body, order):
+        """The same readout for states in which the axes of a body come in another order, q' = q[order]."""
+        turned = copy.deepcopy(self)
+        plain, waves = self.weights[0][body].detach().split((self.n_dims, 2 * self.n_dims * self.n_waves))
+        waves = waves.unflatten(0, (self.n_dims, -1))[order].flatten(0, 1)
+        turned.weights[0].data[body] = torch.cat([plain[order], waves])
+        return turned
 
 
 def _uniform(n_bodies, n_in, n_out):
@@ -133,15 +152,21 @@ def fit_readout(readout, paths, latents, *, seed, n_epochs=150, batch_size=64, l
     return mean
 
 
-class StateGuess(nn.Module):
+class StateGuess(SavedModel):
     """A first guess of the state from z, to start inversion from: an MLP, (…, D) → (…, 2 N n_dims)."""
 
     def __init__(self, latent_dim, state_dim, n_units=256, dropout=0.1):
         super().__init__()
+        self.arguments = {
+            "latent_dim": latent_dim, "state_dim": state_dim, "n_units": n_units, "dropout": dropout
+        }  # fmt: skip
         self.network = nn.Sequential(
             nn.Linear(latent_dim, n_units), nn.SiLU(), nn.Dropout(dropout),
             nn.Linear(n_units, n_units), nn.SiLU(), nn.Linear(n_units, state_dim),
         )  # fmt: skip
+
+    def config(self):
+        return self.arguments
 
     def forward(self, z):
         return self.network(z)
