@@ -62,6 +62,14 @@ class Schedule(NamedTuple):
     )  # fmt: skip
     n_epochs: int = 100  # of the readout of clips
 
+    def shortened(self, share):
+        """With so much of all steps and epochs."""
+
+        def shorter(cycles):
+            return tuple(c._replace(n_steps=max(1, round(share * c.n_steps))) for c in cycles)
+
+        return Schedule(*map(shorter, self[:4]), n_epochs=max(1, round(share * self.n_epochs)))
+
 
 class Findings(NamedTuple):
     """What a search ended with: `dynamics`, `fitted` long windows, their latents, and `notes` on each step.

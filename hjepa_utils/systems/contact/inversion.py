@@ -7,6 +7,7 @@ from .paths import states_at
 STEPS, RATE = 150, 0.03
 
 
+@torch.enable_grad()
 def invert(dynamics, readouts, z, starts, frames, *, n_steps=STEPS, lr=RATE):
     """States (n_starts, n, D_state) and their residuals (n_starts, n), by Adam from `starts`, shaped alike.
 

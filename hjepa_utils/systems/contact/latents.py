@@ -42,7 +42,7 @@ class ContactLatents(nn.Module):
         self.register_buffer("mean", identity.mean)
         self.register_buffer("unit", identity.scale)
         self.seed, self.n_starts, self.n_kept = seed, n_starts, n_kept
-        self.notes = {}
+        self.notes, self.found = {}, None
         self.requires_grad_(False).eval()
 
     @classmethod
@@ -53,14 +53,15 @@ class ContactLatents(nn.Module):
         frames, one every four, of at least five videos of one length. What was found is in `notes`:
         contrasts, errors of all pairings, the share of windows that stayed unexplained; what is unsure is
         warned of. With a folder `checkpoint`, an interrupted search goes on where it stopped. The same seed
-        gives the same model. Raises `ValueError` for other shapes and for NaN.
+        gives the same model. `found` holds the `Findings`, with the states of all windows; it is not
+        saved. Raises `ValueError` for other shapes and for NaN.
         """
         latents = _checked(latents)
         standardiser = Standardiser.fitted_to(latents.flatten(0, 1))
         found = search(standardiser(latents), seed=seed, schedule=schedule, folder=checkpoint)
         readout, guess = _learn_to_read(found, seed, schedule, checkpoint)
         model = cls(found.dynamics, [readout], guess, standardiser, seed=seed)
-        model.notes = found.notes
+        model.notes, model.found = found.notes, found
         for doubt in model.doubts:
             warnings.warn(doubt, stacklevel=2)
         return model
@@ -161,7 +162,7 @@ def _checked(latents):
 
 def _learn_to_read(found, seed, schedule, folder):
     """The readout of clips and the guess of states, from the windows that are explained well."""
-    dynamics, (states, errors, _), latents, _ = found
+    dynamics, (states, errors, _), latents, *_ = found
     kept = errors <= max(_KEPT, errors.quantile(0.5).item())
     states, z = states[kept], latents[kept].flatten(0, 1)
     length, n_frames = latents.shape[1], len(frames_seen())

@@ -1,5 +1,7 @@
 """The search without labels, on latents that a known readout makes of the simulator's bodies."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -72,8 +74,11 @@ def latents():
 
 @pytest.fixture(scope="module")
 def model(latents):
-    with pytest.warns(UserWarning, match="not explained by two bodies"):
-        return hj.ContactLatents.fit(latents, seed=0, schedule=SHORT)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = hj.ContactLatents.fit(latents, seed=0, schedule=SHORT)
+    assert [str(one.message) for one in caught if one.category is UserWarning] == model.doubts
+    return model
 
 
 def test_the_whole_search_is_one_call_and_says_what_it_found(model, latents):
@@ -83,8 +88,19 @@ def test_the_whole_search_is_one_call_and_says_what_it_found(model, latents):
     model.n_starts, model.n_kept = 2, 1
     predicted = model.rollout(latents[:2, 0], 3)
     assert predicted.shape == (2, 4, 24) and torch.equal(predicted[:, 0], latents[:2, 0])
+    errors = hj.arm_errors([model], latents[:2, :4])  # without gradients
+    torch.testing.assert_close(
+        torch.from_numpy(errors[0]), (predicted - latents[:2, :4])[:, 1:].square().mean(dim=2).double()
+    )
 
 
+def test_a_shortened_schedule_has_fewer_steps_of_the_same_cycles():
+    half = chain.Schedule().shortened(0.5)
+    assert half.n_epochs == 50 and [c.n_steps for c in half.walls] == [70, 50, 70, 70]
+    assert [c.share for c in half.long] == [c.share for c in chain.Schedule().long]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_search_goes_on_where_it_stopped(model, latents, tmp_path, monkeypatch):
     calls = []
 
@@ -99,7 +115,7 @@ def test_a_search_goes_on_where_it_stopped(model, latents, tmp_path, monkeypatch
         patched.setattr(chain, "hash_code", lambda *_: "the code")
         hj.ContactLatents.fit(latents, seed=0, schedule=SHORT, checkpoint=tmp_path)
     calls.extend([None] * 5)
-    with monkeypatch.context() as patched, pytest.warns(UserWarning, match="not explained"):
+    with monkeypatch.context() as patched:
         patched.setattr(w, "fit_windows", cut_short)
         patched.setattr(chain, "hash_code", lambda *_: "the code")
         again = hj.ContactLatents.fit(latents, seed=0, schedule=SHORT, checkpoint=tmp_path)
