@@ -60,6 +60,7 @@ class Schedule(NamedTuple):
         Cycle(130, 0.85, 2e-3, 0.01, 2e-3, 10), Cycle(130, 0.9, 2e-3, 0.008, 2e-3, 10),
         Cycle(130, 0.92, 1.5e-3, 0.005, 2e-3, 10),
     )  # fmt: skip
+    n_reading: int = 250  # steps of the readouts that held-out videos judge
     n_epochs: int = 100  # of the readout of clips
 
     def shortened(self, share):
@@ -68,7 +69,7 @@ class Schedule(NamedTuple):
         def shorter(cycles):
             return tuple(c._replace(n_steps=max(1, round(share * c.n_steps))) for c in cycles)
 
-        return Schedule(*map(shorter, self[:4]), n_epochs=max(1, round(share * self.n_epochs)))
+        return Schedule(*map(shorter, self[:4]), *(max(1, round(share * n)) for n in self[4:]))
 
 
 class Findings(NamedTuple):
@@ -161,7 +162,8 @@ class _Run:
         fitted = w.Fitted(states, w.errors_of(table, readout, states, self.short).detach(), readout)
         cycles = self.schedule.bodies
         fitted = self.cycles(f"bodies {k + 1}", cycles, table, fitted, self.short, self.starts)
-        return w.held_out_error(table, fitted, self.short, self.video_of, seed=self.seed), fitted
+        judged = {"seed": self.seed, "n_steps": self.schedule.n_reading}
+        return w.held_out_error(table, fitted, self.short, self.video_of, **judged), fitted
 
     def cycles(self, name, cycles, dynamics, fitted, latents, starts):
         states, errors, history = fitted.states.clone(), fitted.errors.clone().double(), []

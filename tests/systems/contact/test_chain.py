@@ -12,7 +12,7 @@ from hjepa_utils.systems.contact import windows as w
 from hjepa_utils.systems.contact.readout import FrameReadout
 
 CYCLES = (chain.Cycle(8, 0.8, 3e-3, 0.02, 4e-3, 2),)
-SHORT = chain.Schedule(CYCLES, CYCLES, CYCLES, CYCLES, n_epochs=1)
+SHORT = chain.Schedule(CYCLES, CYCLES, CYCLES, CYCLES, n_reading=20, n_epochs=1)
 
 
 def teacher():
@@ -95,9 +95,10 @@ def test_the_whole_search_is_one_call_and_says_what_it_found(model, latents):
 
 
 def test_a_shortened_schedule_has_fewer_steps_of_the_same_cycles():
-    half = chain.Schedule().shortened(0.5)
-    assert half.n_epochs == 50 and [c.n_steps for c in half.walls] == [70, 50, 70, 70]
-    assert [c.share for c in half.long] == [c.share for c in chain.Schedule().long]
+    half, whole = chain.Schedule().shortened(0.5), chain.Schedule()
+    assert half.n_reading == 125 and half.n_epochs == 50
+    assert [cycle.n_steps for cycle in half.walls] == [70, 50, 70, 70]
+    assert [cycle.share for cycle in half.long] == [cycle.share for cycle in whole.long]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
