@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from ...dynamics.entities import checked_bodies
-from ...dynamics.hamiltonian import check_state, whole_number
+from ...dynamics.hamiltonian import check_state
 from ...dynamics.saved import SavedModel
 from ...experiment.training import cosine_lr
 from ...latents.windows import Clips
+from ...runs.checks import whole_number
 
 STEP = 2  # frames: of the frames of a clip, every second one is looked at
 
