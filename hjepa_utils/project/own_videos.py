@@ -6,6 +6,7 @@ from ..runs.results import read_results
 
 ABOUT_THE_BALLS = (
     "01_generate_videos", "06_pretrain_embedded_encoder", "08_controls", "09_true_state", "10_contact",
+    "11_contact_latents",
 )  # fmt: skip
 REASON = "they make the simulated balls and their encoder, or need the balls' true states"
 WHICH_ENCODER = (
