@@ -53,7 +53,7 @@ def missing_at_end(path):
         "png": b"IEND" in tail[-64:],
         "ogg": page < 0 or tail[page + 5 : page + 6] >= b"\4",
     }
-    return "" if whole.get(container, True) else "the mark at its end is missing"
+    return "" if whole.get(container or "", True) else "the mark at its end is missing"
 
 
 def _promised_size(path):

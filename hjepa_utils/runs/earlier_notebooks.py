@@ -29,7 +29,7 @@ def run_missing(numbers, scale, seed):
     last = ""
     with subprocess.Popen(command, cwd=ROOT, env=environment, **pipe) as runner:
         try:
-            for line in runner.stdout:
+            for line in runner.stdout or ():
                 last = line.strip() or last
                 if line.startswith("["):
                     print(line, end="", flush=True)

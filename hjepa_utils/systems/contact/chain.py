@@ -13,7 +13,7 @@ Two bodies of one mass, in a rectangular table along the axes that the bodies ar
 
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -69,7 +69,8 @@ class Schedule(NamedTuple):
         def shorter(cycles):
             return tuple(c._replace(n_steps=max(1, round(share * c.n_steps))) for c in cycles)
 
-        return Schedule(*map(shorter, self[:4]), *(max(1, round(share * n)) for n in self[4:]))
+        n_reading, n_epochs = (max(1, round(share * n)) for n in self[4:])
+        return Schedule(*map(shorter, self[:4]), n_reading=n_reading, n_epochs=n_epochs)
 
 
 class Findings(NamedTuple):
@@ -92,7 +93,7 @@ def search(z, *, seed, schedule=Schedule(), folder=None):  # noqa: B008, a froze
     """
     axes = find_axes(z, N_BODIES * N_DIMS, seed=seed)
     run = _Run(z, seed, schedule, Path(folder) if folder else None)
-    notes = {"contrast": axes.contrast, "agreement": axes.agreement}
+    notes: dict[str, Any] = {"contrast": axes.contrast, "agreement": axes.agreement}
     tried = [run.bodies(axes.values[..., order], k) for k, order in enumerate(PAIRINGS)]
     notes["held out by pairing"] = [error for error, _ in tried]
     k = min(range(len(tried)), key=lambda k: tried[k][0])

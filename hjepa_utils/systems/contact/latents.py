@@ -34,6 +34,11 @@ class ContactLatents(nn.Module):
     from `seed`, so that a rollout is the same every time.
     """
 
+    dynamics: ContactDynamics
+    guess: StateGuess
+    mean: torch.Tensor
+    unit: torch.Tensor
+
     def __init__(self, dynamics, readouts, guess, standardiser=None, *, seed=0, n_starts=24, n_kept=6):
         super().__init__()
         self.dynamics, self.guess = dynamics, guess

@@ -5,6 +5,7 @@ enough: the same map as one network of the whole state errs twenty times as much
 """
 
 import copy
+from functools import reduce
 from itertools import pairwise
 
 import torch
@@ -116,9 +117,8 @@ class FrameReadout(BodyReadout):
         n_clips = (units.shape[2] - self.n_frames) // stride + 1
         blocks = units[:, :, : units.shape[2] // stride * stride].unflatten(2, (-1, stride))
         gains = (self.gains / self.n_frames).split(stride)
-        return sum(
-            (blocks[:, :, k : k + n_clips, : len(gain)] * gain).sum(dim=3) for k, gain in enumerate(gains)
-        )
+        parts = [blocks[:, :, k : k + n_clips, : len(gain)] * gain for k, gain in enumerate(gains)]
+        return reduce(torch.add, [part.sum(dim=3) for part in parts])
 
     def turned(self, body, order):
         """The same readout for states in which the axes of a body come in another order, q' = q[order]."""

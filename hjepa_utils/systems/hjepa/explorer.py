@@ -95,7 +95,7 @@ def explorer_data(videos, films, models, train, *, energy, probe=None, states=No
         paths = {TRUTH: z} | {arm: model.rollout(z[0], len(z) - 1) for arm, model in models.items()}
         about = {"name": name, "n_steps": len(z) - 1, "balls": probe is not None}
         about |= {part: films[k][part] for part in ("sheet", "thumbnail")}
-        of_balls = (None, None) if probe is None else (probe, states[k][start:])
+        of_balls = (None, None) if probe is None or states is None else (probe, states[k][start:])
         shown.append(
             about | {"paths": {arm: _path(p, z, bases, energy, *of_balls) for arm, p in paths.items()}}
         )
@@ -112,7 +112,7 @@ def explorer_data(videos, films, models, train, *, energy, probe=None, states=No
         "frames": {part: films[0][part] for part in ("per_step", "size")} | {"columns": _COLUMNS},
         "table": 256,
         "radius": 20,
-        "ball_colours": [to_hex(np.divide(colour, 255)) for colour in COLOURS[:2]],
+        "ball_colours": [to_hex(tuple(np.divide(colour, 255))) for colour in COLOURS[:2]],
         "planes": [_plane(name, basis, labels, train) for name, (basis, labels) in drawn_in.items()],
         "energy": {"band": [_short(middle - spread), _short(middle + spread)], "limits": _limits(every_h)},
         "error": {"limits": [0, 4], "average": _short(train.var(dim=0, correction=0).mean().item())},
