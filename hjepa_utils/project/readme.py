@@ -27,10 +27,18 @@ def cost_cell(cost):
 
 
 def short_table(saved):
-    """The README's six rows, out of notebook 8's table of controls."""
+    """The README's rows: notebook 11's contact dynamics, and six of notebook 8's table of controls."""
     controls = saved["results"]["08_controls"]["tables"]["Controls"]
     rows = [row[:2] for row in controls["rows"] if row[0] in SHORT]
+    if contact := _contact(saved, "test videos"):
+        rows.insert(0, ("contact dynamics, no labels", contact.fixed(2)))
     return markdown(table(("model", "MSE over 15 steps [95 %]"), rows))
+
+
+def _contact(saved, videos, model="contact"):
+    """Notebook 11's `Summary` of a model on those videos, None where that is not published."""
+    published = saved["results"].get("11_contact_latents")
+    return published and Summary.from_dict(published["compared"][videos][model])
 
 
 def answer(saved):
@@ -42,12 +50,25 @@ def answer(saved):
     best, published = min(SHORT, key=lambda name: means[name]["mean"]), float(mse("MLP")) / float(mse("HNN"))
     ratio = Summary.from_dict(measured["mlp_over_hnn"])
     low, high = (1 / bound for bound in reversed(ratio.interval))
-    return (
-        f"**Short answer: {short}.** The paper *H-JEPA* (Bergl, 2025; its "
+    also = ", with contacts yes" if _pays(claims) else ""
+    text = (
+        f"**Short answer: {short}{also}.** The paper *H-JEPA* (Bergl, 2025; its "
         "[code](https://github.com/qkdistributor/H-JEPA)) reports a Hamiltonian network (HNN) whose error is "
         f"{published:.1f} times lower than an MLP's. Here its error is {1 / ratio.mean:.1f} times the MLP's "
-        f"[{low:.1f}, {high:.1f}], and the {best} errs least of all."
+        f"[{low:.1f}, {high:.1f}], and the {best} errs less than any network."
     )
+    if contact := _contact(saved, "fresh videos"):
+        linear = _contact(saved, "fresh videos", "linear map")
+        text += (
+            " A Hamiltonian that knows bodies and bounces, found in the same embeddings without a label, "
+            f"errs by {contact.fixed(2)} on new videos, where the linear map errs by {linear.fixed(2)}."
+        )
+    return text
+
+
+def _pays(claims):
+    """Whether notebook 11's claim that Hamiltonian structure pays is confirmed."""
+    return any("structure pays" in row["claim"] and row["verdict"] == CONFIRMED for row in claims)
 
 
 def all_tables(saved):
