@@ -2,6 +2,8 @@
 
 from operator import eq, ge, index, le
 
+import numpy as np
+
 MAX_SEED = 2**32 - 1  # the largest that every library takes: scikit-learn's limit
 
 
@@ -16,7 +18,7 @@ def whole_number(value, name):
 def checked_seed(seed):
     """The seed as an int; NumPy's and torch's are taken too. `ValueError` if not in 0 … `MAX_SEED`."""
     try:
-        whole = -1 if isinstance(seed, bool) else index(seed)
+        whole = -1 if isinstance(seed, bool | np.bool_) else index(seed)
     except TypeError:
         whole = -1
     if not 0 <= whole <= MAX_SEED:

@@ -1,6 +1,7 @@
 """Where generated files go."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,8 +17,11 @@ def artifacts_root():
     """`notebooks/artifacts`, or where the environment variable HJEPA_ARTIFACTS says."""
     named = os.environ.get("HJEPA_ARTIFACTS", "").strip()
     try:
-        return Path(named or ROOT / "notebooks" / "artifacts").expanduser().resolve()
-    except RuntimeError as error:  # an unknown user's home, or links in a circle
+        folder = Path(named or ROOT / "notebooks" / "artifacts").expanduser().resolve()
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            folder.stat()  # from Python 3.13 on, `resolve` takes links in a circle
+        return folder
+    except (RuntimeError, OSError) as error:  # an unknown user's home, links in a circle, a long name
         raise ValueError(f"HJEPA_ARTIFACTS is {named!r}, no folder ({error}): set it to another") from error
 
 
