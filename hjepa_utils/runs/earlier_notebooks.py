@@ -56,4 +56,4 @@ def _minutes(notebooks):
         minutes = math.ceil(sum(costs[name]["seconds"] for name in notebooks) / 60)
     except (OSError, ValueError, KeyError):
         return "some minutes"
-    return f"about {minutes} {'minute' if minutes == 1 else 'minutes'} on two cores"
+    return f"about {minutes} {'minute' if minutes == 1 else 'minutes'}"

@@ -70,7 +70,7 @@ def test_what_is_missing_is_run_once_in_order_with_the_same_seed(project):
     assert (status, err) == (0, "")
     first, *progress = out.splitlines()
     assert first == (
-        "running first what this notebook reads, about 3 minutes on two cores: 01_first, 02_second"
+        "running first what this notebook reads, about 3 minutes: 01_first, 02_second"
     )
     assert progress == ["[1/2] 01_first", "[2/2] 02_second"]
     results = json.loads((project / "artifacts" / "quick, seed 5" / "results.json").read_text())["results"]
