@@ -27,7 +27,7 @@ STYLE = {  # model: (colour, dash)
     "interaction network": (PALETTE[8], "-."),
     "gap networks": (PALETTE[6], "--"),
     "contact": (PALETTE[1], "-"),
-    "residual MLP between": (PALETTE[4], ":"),
+    "residual MLP between": ("#7a3b69", ":"),
     "readout alone": ("0.1", "-."),
     "perturbed truth": ("0.1", "--"),
     "linear map": (PALETTE[5], "--"),

@@ -69,9 +69,7 @@ def test_what_is_missing_is_run_once_in_order_with_the_same_seed(project):
     status, out, err = open_alone(project, 3, [1, 2], [2], seed=5)
     assert (status, err) == (0, "")
     first, *progress = out.splitlines()
-    assert first == (
-        "running first what this notebook reads, about 3 minutes: 01_first, 02_second"
-    )
+    assert first == ("running first what this notebook reads, about 3 minutes: 01_first, 02_second")
     assert progress == ["[1/2] 01_first", "[2/2] 02_second"]
     results = json.loads((project / "artifacts" / "quick, seed 5" / "results.json").read_text())["results"]
     assert results == {name: {"seed": 5} for name in NAMES.values()}
