@@ -32,7 +32,8 @@ def short_table(saved):
     Beside them are the errors of all on notebook 11's fresh videos, where that is published.
     """
     controls = saved["results"]["08_controls"]["tables"]["Controls"]
-    columns, rows = ["model", "error, test videos [95 %]"], [row[:2] for row in controls["rows"] if row[0] in SHORT]
+    columns = ["model", "error, test videos [95 %]"]
+    rows = [row[:2] for row in controls["rows"] if row[0] in SHORT]
     if contact := _contact(saved, "test videos"):
         fresh = [_contact(saved, "fresh videos", row[0]) for row in rows]
         rows = [[*row, error.fixed(2)] for row, error in zip(rows, fresh, strict=True)]
@@ -60,14 +61,14 @@ def answer(saved):
     text = (
         f"**Short answer: {short}{also}.** The paper *H-JEPA* (Bergl, 2025; its "
         "[code](https://github.com/qkdistributor/H-JEPA)) reports a Hamiltonian network (HNN) whose error is "
-        f"{published:.1f} times lower than an MLP's. Here its error is {1 / ratio.mean:.1f} times the MLP's "
-        f"[{low:.1f}, {high:.1f}], and a {best} errs less than any network."
+        f"{published:.1f} times lower than a plain network's (MLP). Here it is {1 / ratio.mean:.1f} times the "
+        f"MLP's [{low:.1f}, {high:.1f}], and a {best} errs less than any network."
     )
     if contact := _contact(saved, "fresh videos"):
         linear = _contact(saved, "fresh videos", "linear map")
         text += (
-            " Bodies and bounces can be found in the same embeddings without labels. A Hamiltonian model "
-            f"of them has an error of {contact.fixed(2)} on fresh videos; the linear map's is {linear.fixed(2)}."
+            " Bodies and bounces can be found in the same embeddings without labels. A Hamiltonian model of "
+            f"them has an error of {contact.fixed(2)} on fresh videos; the linear map's is {linear.fixed(2)}."
         )
     return text
 
