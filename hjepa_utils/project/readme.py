@@ -60,9 +60,9 @@ def answer(saved):
     also = "; with bodies and bounces in the model, yes" if _pays(claims) else ""
     text = (
         f"**Short answer: {short}{also}.** The paper *H-JEPA* (Bergl, 2025; its "
-        "[code](https://github.com/qkdistributor/H-JEPA)) reports a Hamiltonian network (HNN) whose error is "
-        f"{published:.1f} times lower than a plain network's (MLP). Here it is {1 / ratio.mean:.1f} times the "
-        f"MLP's [{low:.1f}, {high:.1f}], and a {best} errs less than any network."
+        "[code](https://github.com/qkdistributor/H-JEPA)) reports a Hamiltonian network (HNN) whose error "
+        f"is {published:.1f} times lower than a plain network's (MLP). Here it is {1 / ratio.mean:.1f} times "
+        f"the MLP's [{low:.1f}, {high:.1f}], and a {best} errs less than any network."
     )
     if contact := _contact(saved, "fresh videos"):
         linear = _contact(saved, "fresh videos", "linear map")
