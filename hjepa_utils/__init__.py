@@ -92,6 +92,8 @@ from .simulators.billiards import (
     render_frames,
     simulate_collisions,
 )
+from .simulators.toy_physics import simulate_toy, toy_energy
+from .simulators.toy_pictures import render_toy
 from .systems.contact.latents import ContactLatents
 from .systems.contact.model import ContactDynamics
 from .systems.contact.tracks import states_from_tracks
@@ -223,6 +225,7 @@ __all__ = [
     "ratio_of_means",
     "read_video",
     "render_frames",
+    "render_toy",
     "resize_frames",
     "ridge_probe",
     "rk4_step",
@@ -233,6 +236,7 @@ __all__ = [
     "shipped_models",
     "simulate_collisions",
     "simulate_latents",
+    "simulate_toy",
     "split_by_video",
     "split_by_window",
     "stack",
@@ -246,6 +250,7 @@ __all__ = [
     "symplectic_defect",
     "tao_step",
     "to_digits",
+    "toy_energy",
     "train_arms",
     "training_error",
     "verdict",

@@ -7,7 +7,6 @@ picture.
 """
 
 import reprlib
-from numbers import Integral
 
 import numpy as np
 
@@ -15,6 +14,8 @@ from .checks import (
     LARGE,
     as_floats,
     check_arena,
+    check_count,
+    check_generator,
     check_positive,
     checked_masses,
     checked_states,
@@ -51,11 +52,8 @@ def simulate_collisions(
     towards each other with |vx| = 2 + U(0, 1) and vy = U(-1, 1) px/frame. Raises `ValueError` for any
     other value, where the arena has no room for the balls, and for more than 10,000 contacts in a frame.
     """
-    if not isinstance(rng, np.random.Generator):
-        kind = f"{type(rng).__module__}.{type(rng).__qualname__}".removeprefix("builtins.")
-        raise ValueError(f"rng must be a numpy.random.Generator, got {kind}: use numpy.random.default_rng")
-    if not isinstance(n_frames, Integral) or isinstance(n_frames, bool) or n_frames < 1:
-        raise ValueError(f"n_frames must be a whole number, 1 or more, got {n_frames!r}")
+    check_generator(rng)
+    check_count(n_frames=n_frames)
     check_positive(fps=fps)
     check_arena(size, radius)
     speeds = as_floats(speeds, "speeds")
