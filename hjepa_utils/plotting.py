@@ -35,6 +35,11 @@ STYLE = {  # model: (colour, dash)
     "training mean": ("0.6", "--"),
     "persistence": ("0.35", ":"),
     "true latents": ("0.1", "-"),
+    "HGAN": (PALETTE[0], "-."),
+    "HNN-GAN": (PALETTE[9], ":"),
+    "MoCoGAN": (PALETTE[3], "-"),
+    "HGN": (PALETTE[2], "--"),
+    "real videos": ("0.1", ":"),
 }
 
 
