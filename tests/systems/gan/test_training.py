@@ -8,12 +8,13 @@ import torch
 import torch.nn.functional as F
 
 from hjepa_utils import HNN, ArtifactError
-from hjepa_utils.systems.gan import training
+from hjepa_utils.systems.gan import loop, training
 from hjepa_utils.systems.gan.data import make_videos
 from hjepa_utils.systems.gan.hgn import HGN
+from hjepa_utils.systems.gan.loop import follow, kept_model
 from hjepa_utils.systems.gan.model import VideoGAN
 from hjepa_utils.systems.gan.networks import Discriminators, to_unit
-from hjepa_utils.systems.gan.training import fit_gan, fit_hgn, kept_model
+from hjepa_utils.systems.gan.training import fit_gan, fit_hgn
 
 SMALL = {"batch_size": 4, "n_frames": 8}
 
@@ -27,7 +28,7 @@ def videos(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def in_float32(monkeypatch):
     """The same arithmetic on every processor."""
-    monkeypatch.setattr(training, "pick_encoder_dtype", lambda device: torch.float32)
+    monkeypatch.setattr(loop, "pick_encoder_dtype", lambda device: torch.float32)
 
 
 def models(name="HGAN", **how):
@@ -59,9 +60,7 @@ def test_the_first_losses_are_those_of_the_published_formulas(videos):
     _, history = fit_gan(model, told, videos, seed=7, n_updates=1, cyclic=0.02, **training.PUBLISHED, **SMALL)
     for kind, value in expected.items():
         np.testing.assert_allclose(history[0][kind], value.item(), rtol=1e-5)
-    np.testing.assert_allclose(
-        history[0]["generator_video"], 0.7, atol=0.2
-    )  # near log 2
+    np.testing.assert_allclose(history[0]["generator_video"], 0.7, atol=0.2)  # near log 2
 
 
 @pytest.mark.parametrize("name", ["HGAN", "HNN-GAN", "MoCoGAN"])
@@ -133,8 +132,20 @@ def test_the_average_follows_the_model():
     model, average = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
     with torch.no_grad():
         model.weight.fill_(2.0), average.weight.fill_(1.0)
-    training._follow(average, model, 0.75)
+    follow(average, model, 0.75)
     assert average.weight.item() == 1.25 and model.weight.item() == 2.0
+
+
+def test_half_the_bits_give_nearly_the_same_losses_and_leave_weights_whole(videos, monkeypatch):
+    histories = []
+    for dtype in (torch.float32, torch.bfloat16):
+        monkeypatch.setattr(loop, "pick_encoder_dtype", lambda device, dtype=dtype: dtype)
+        model, told = models()
+        histories.append(fit_gan(model, told, videos, seed=0, n_updates=1, **SMALL)[1])
+        assert {p.dtype for p in (*model.parameters(), *told.parameters())} == {torch.float32}
+    exact, rounded = ([*rows[0].values()] for rows in histories)
+    assert exact != rounded
+    np.testing.assert_allclose(rounded, exact, rtol=0.03)
 
 
 def test_hgn_weighs_its_error_by_geco(videos):

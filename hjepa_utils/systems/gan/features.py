@@ -1,0 +1,116 @@
+"""Features of videos, for distances between sets of them.
+
+Published distances use networks trained on films of people, whose weights are not part of this project
+and whose readers do not trust them for motion. An encoder trained here on the same videos says where the
+bodies are; its last hidden layer holds what tells such videos apart.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ...dynamics.saved import SavedModel
+from ...simulators.toy_physics import toy_places, toy_system
+from ...simulators.toy_pictures import render_toy
+from .loop import descend, fast, train
+from .networks import to_unit
+
+_TAKEN_TOGETHER = 64  # videos
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    n_updates: int = 2000
+    batch_size: int = 32
+    lr: float = 1e-3
+    average: float = 0.99
+
+
+class VideoEncoder(SavedModel):
+    """`forward(pictures)`: (B, 16, 3, 32, 32) in -1 … 1 → places (B, 16, n_bodies, 2), in half pictures.
+
+    `features(frames)` are those of the layer before: uint8 (n, 16, 3, 32, 32) → float32 (n, n_features).
+    Untrained it is a control: features of random weights.
+    """
+
+    def __init__(self, n_bodies, n_frames=16, channels=16, n_features=64):
+        super().__init__()
+        self._config = {
+            "n_bodies": n_bodies, "n_frames": n_frames, "channels": channels, "n_features": n_features,
+        }  # fmt: skip
+        self.n_frames, c = n_frames, channels
+        self.body = nn.Sequential(
+            nn.Conv3d(3, c, 4, 2, 1), nn.GELU(), nn.Conv3d(c, 2 * c, 4, 2, 1), nn.GELU(),
+            nn.Conv3d(2 * c, 4 * c, 4, 2, 1), nn.GELU(), nn.Flatten(),
+            nn.Linear(64 * c * (n_frames // 8), n_features), nn.Tanh(),
+        )  # fmt: skip
+        self.head = nn.Linear(n_features, n_frames * n_bodies * 2)
+        self.shape = (n_frames, n_bodies, 2)
+
+    def config(self):
+        return self._config
+
+    def forward(self, pictures):
+        return self.head(self._features(pictures)).unflatten(-1, self.shape)
+
+    @torch.no_grad()
+    def features(self, frames):
+        device = self.head.weight.device
+        parts = [self._features(to_unit(part.to(device))).cpu() for part in frames.split(_TAKEN_TOGETHER)]
+        return torch.cat(parts)
+
+    def _features(self, pictures):
+        if pictures.shape[1:] != (self.n_frames, 3, 32, 32):
+            raise ValueError(
+                f"the encoder takes {('n', self.n_frames, 3, 32, 32)}, got {tuple(pictures.shape)}"
+            )
+        return self.body(pictures.transpose(1, 2))
+
+
+def fit_encoder(encoder, videos, *, seed, checkpoint=None, label="encoder", save_every=200, **settings):
+    """Train a `VideoEncoder` to say where the bodies of `ToyVideos` are; returns its average and a history.
+
+    As `fit_gan`; `settings` are the fields of `EncoderSettings`, `error` in the history is in half pictures.
+    """
+    settings, reach = EncoderSettings(**settings), toy_system(videos.system).reach
+    optimiser = torch.optim.Adam(encoder.parameters(), settings.lr)
+
+    def update(step, rng):
+        states, device = videos.states(rng, settings.batch_size, encoder.n_frames), encoder.head.weight.device
+        frames = torch.from_numpy(render_toy(videos.system, states)).to(device)
+        places = torch.from_numpy(toy_places(videos.system, states) / reach).float().to(device)
+        with fast(device):
+            said = encoder(to_unit(frames))
+        error = (said.float() - places).square().mean()
+        descend(optimiser, error)
+        return {"error": error.sqrt()}
+
+    return train(
+        update, {"model": encoder}, {"Adam": optimiser}, videos, settings, seed=seed, checkpoint=checkpoint,
+        keep=(), watch=None, save_every=save_every, label=label, shown=("error",),
+    )  # fmt: skip
+
+
+def published_features(file, frames):
+    """Features for the published Fréchet video distance: uint8 (n, 16, 3, 32, 32) → float32 (n, 400).
+
+    `file` is `i3d_torchscript.pt`, the network trained on Kinetics-400 that StyleGAN-V's evaluation uses;
+    `frechet` of 2048 real and as many made videos is then its distance. Raises `ValueError` without the file,
+    which this project does not bring along.
+    """
+    file = Path(file).expanduser()
+    if not file.is_file():
+        raise ValueError(
+            f"{file} is not there: the published distance needs i3d_torchscript.pt, as StyleGAN-V names it; "
+            "without it use the features of a VideoEncoder"
+        )
+    try:
+        network = torch.jit.load(file, map_location="cpu").eval()
+    except RuntimeError as error:
+        raise ValueError(f"{file} is damaged or no TorchScript: fetch it again") from error
+    with torch.no_grad():
+        parts = [network(part.transpose(1, 2), rescale=True, resize=True, return_features=True)
+                 for part in frames.split(_TAKEN_TOGETHER)]  # fmt: skip
+    return torch.cat(parts).float()

@@ -1,0 +1,95 @@
+"""One loop for the trainings of this system: resumable, with a running average and models kept on the way."""
+
+import copy
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.utils import clip_grad_norm_
+
+from ...runs.checkpoints import resumable
+from ...runs.checks import checked_seed
+from ...runs.files import ArtifactError
+from ...runs.fingerprint import hash_code, hash_tensors
+from ...runs.hardware import pick_encoder_dtype
+
+
+def train(
+    update, modules, optimisers, videos, settings, *, seed, checkpoint, keep, watch, save_every, label, shown
+):
+    """`update(step, rng)` again and again; every one draws from a seed of its own."""
+    seed, model = checked_seed(seed), modules["model"]
+    average, history, made_from, file = copy.deepcopy(model), [], {}, None
+    if checkpoint:
+        file = Path(checkpoint) / "training.safetensors"
+        made_from = asdict(settings) | {
+            "seed": seed,
+            "arithmetic": str(pick_encoder_dtype(next(model.parameters()).device)),
+            "the videos": videos.fingerprint(),
+            "the model or its code": hash_code(*modules.values()),
+            "the initial weights": [hash_tensors(module.state_dict()) for module in modules.values()],
+            "the code of the training": hash_code(update, train),
+        }
+    for module in (*modules.values(), average):
+        module.train()
+    for step in resumable(
+        file, settings.n_updates, fingerprint=made_from, history=history,
+        modules=modules | {"average": average}, optimisers=optimisers, every=save_every,
+        label=label, unit="update", shown=shown,
+    ):  # fmt: skip
+        losses = update(step, np.random.default_rng([seed, step]))
+        losses = {name: loss.item() for name, loss in losses.items()}
+        if not np.isfinite(list(losses.values())).all():
+            raise ValueError(f"{label}: a loss of update {step + 1} is not finite ({losses})")
+        follow(average, model, min(settings.average, 1 - 1 / (step + 1)))
+        history.append(losses)
+        if checkpoint and step + 1 in keep:
+            model.save_pretrained(_kept(checkpoint, step + 1, averaged=False))
+            average.save_pretrained(_kept(checkpoint, step + 1, averaged=True))
+        if watch:
+            watch(step + 1, average)
+    _check_kept(checkpoint, keep, settings.n_updates)
+    return average.eval(), history
+
+
+def _check_kept(checkpoint, keep, n_updates):
+    """`ArtifactError` if an earlier call has passed an update without keeping its models."""
+    missing = [u for u in keep if checkpoint and u <= n_updates and not _kept(checkpoint, u, True).exists()]
+    if missing:
+        raise ArtifactError(
+            f"the training in {checkpoint} was past update {missing[0]} before its models were asked for: "
+            "keep others, or name another folder"
+        )
+
+
+@torch.no_grad()
+def follow(average, model, decay):
+    """average ← decay · average + (1 - decay) · model; running means of batches as they are."""
+    for mine, its in zip(average.parameters(), model.parameters(), strict=True):
+        mine.lerp_(its, 1 - decay)
+    for mine, its in zip(average.buffers(), model.buffers(), strict=True):
+        mine.copy_(its)
+
+
+def kept_model(kind, checkpoint, update, *, averaged=True):
+    """The model of class `kind` as it was after an update named in `keep`."""
+    return kind.from_pretrained(_kept(checkpoint, update, averaged))
+
+
+def _kept(checkpoint, update, averaged):
+    return Path(checkpoint).expanduser() / f"after-{update}" / ("averaged" if averaged else "raw")
+
+
+def descend(optimiser, loss, model=None, max_norm=None):
+    optimiser.zero_grad()
+    loss.backward()
+    if max_norm:
+        clip_grad_norm_(model.parameters(), max_norm)
+    optimiser.step()
+
+
+def fast(device):
+    """bf16 where it is multiplied fast; fp16 would need its losses scaled."""
+    fast = pick_encoder_dtype(device) == torch.bfloat16
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast)

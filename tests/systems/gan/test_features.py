@@ -1,0 +1,73 @@
+"""The encoder of videos: shapes, that it learns, and the published network's stand-in."""
+
+import numpy as np
+import pytest
+import torch
+
+from hjepa_utils.simulators.toy_physics import toy_places
+from hjepa_utils.systems.gan.data import make_videos
+from hjepa_utils.systems.gan.features import VideoEncoder, fit_encoder, published_features
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    return make_videos(tmp_path_factory.mktemp("videos") / "v.safetensors", "two_body", 20, 16, seed=0)
+
+
+def encoder():
+    torch.manual_seed(0)
+    return VideoEncoder(2, channels=4, n_features=8)
+
+
+def test_it_says_a_place_for_every_body_and_frame(videos):
+    frames = videos.frames(np.random.default_rng(0), 3, 16)
+    assert encoder()(frames.float() / 127.5 - 1).shape == (3, 16, 2, 2)
+    assert encoder().features(frames).shape == (3, 8)
+    with pytest.raises(
+        ValueError, match=r"the encoder takes \('n', 16, 3, 32, 32\), got \(3, 8, 3, 32, 32\)"
+    ):
+        encoder().features(frames[:, :8])
+
+
+def test_the_first_error_is_from_the_true_places(videos):
+    rng = np.random.default_rng([0, 0])
+    states = videos.states(rng, 8, 16)
+    said = encoder()(videos.frames(np.random.default_rng([0, 0]), 8, 16).float() / 127.5 - 1)
+    expected = np.sqrt(((said.detach().numpy() - toy_places("two_body", states) / 2.75) ** 2).mean())
+    _, history = fit_encoder(encoder(), videos, seed=0, n_updates=15, batch_size=8, lr=3e-3)
+    np.testing.assert_allclose(history[0]["error"], expected, rtol=0.02)  # it may have been in bf16
+    assert history[-1]["error"] < 0.9 * history[0]["error"]
+
+
+def test_the_same_training_twice_is_the_same_and_its_encoder_is_saved(videos, tmp_path):
+    (first, _), (again, _) = (
+        fit_encoder(encoder(), videos, seed=1, n_updates=2, batch_size=4) for _ in range(2)
+    )
+    first.save_pretrained(tmp_path)
+    frames = videos.frames(np.random.default_rng(0), 2, 16)
+    assert torch.equal(first.features(frames), again.features(frames))
+    assert torch.equal(first.features(frames), VideoEncoder.from_pretrained(tmp_path).features(frames))
+
+
+class StandIn(torch.nn.Module):
+    def forward(self, x, rescale: bool, resize: bool, return_features: bool):
+        assert x.dtype == torch.uint8 and rescale and resize and return_features
+        return x.float().mean(dim=(2, 3, 4))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")  # the published file is of that kind
+def test_the_published_network_is_asked_as_its_evaluation_does(videos, tmp_path):
+    torch.jit.script(StandIn()).save(tmp_path / "i3d.pt")
+    frames = videos.frames(np.random.default_rng(0), 3, 16)
+    found = published_features(tmp_path / "i3d.pt", frames)
+    torch.testing.assert_close(found, frames.float().mean(dim=(1, 3, 4)))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
+def test_without_the_published_weights_it_says_what_to_do(tmp_path):
+    frames = torch.zeros(1, 16, 3, 32, 32, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=r"is not there: the published distance needs i3d_torchscript\.pt"):
+        published_features(tmp_path / "none.pt", frames)
+    (tmp_path / "bad.pt").write_bytes(b"no network")
+    with pytest.raises(ValueError, match="is damaged or no TorchScript: fetch it again"):
+        published_features(tmp_path / "bad.pt", frames)
