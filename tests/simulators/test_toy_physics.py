@@ -5,7 +5,8 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from hjepa_utils import simulate_toy, toy_energy
-from hjepa_utils.simulators.toy_physics import SYSTEMS, toy_places, toy_system
+from hjepa_utils.simulators.toy_physics import toy_places, toy_system
+from hjepa_utils.simulators.toy_systems import SYSTEMS
 
 NAMES = list(SYSTEMS)
 WITH_BODIES = ("two_body", "three_body")

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from hjepa_utils import render_toy, simulate_toy
-from hjepa_utils.simulators.toy_physics import SYSTEMS, toy_places, toy_system
+from hjepa_utils.simulators.toy_physics import toy_places, toy_system
 from hjepa_utils.simulators.toy_pictures import from_pixels, hues, to_pixels
+from hjepa_utils.simulators.toy_systems import SYSTEMS
 
 GREY = np.array([81, 88, 93])
 

@@ -81,15 +81,16 @@ def _kept(checkpoint, update, averaged):
     return Path(checkpoint).expanduser() / f"after-{update}" / ("averaged" if averaged else "raw")
 
 
-def descend(optimiser, loss, model=None, max_norm=None):
+def descend(optimiser, loss, max_norm=None):
+    """One step down the loss, with the gradient no longer than `max_norm`."""
     optimiser.zero_grad()
     loss.backward()
     if max_norm:
-        clip_grad_norm_(model.parameters(), max_norm)
+        clip_grad_norm_(optimiser.param_groups[0]["params"], max_norm)
     optimiser.step()
 
 
 def fast(device):
     """bf16 where it is multiplied fast; fp16 would need its losses scaled."""
-    fast = pick_encoder_dtype(device) == torch.bfloat16
-    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+    is_fast = pick_encoder_dtype(device) == torch.bfloat16
+    return torch.autocast(device.type, torch.bfloat16, enabled=is_fast)

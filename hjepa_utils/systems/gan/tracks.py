@@ -20,7 +20,7 @@ class Tracks(NamedTuple):
     @property
     def whole(self):
         """Videos with every body seen once in all frames: (n,)."""
-        return self.seen.all(axis=(1, 2))
+        return np.asarray(self.seen.all(axis=(1, 2)))
 
 
 def find_bodies(system, frames):
@@ -52,12 +52,12 @@ def _one_disc(covered, areas):
     area = np.broadcast_to(areas, covered.shape[:3]).ravel()
     within = np.zeros((3, 3, 3), bool)
     within[1] = True  # blobs do not reach into the next picture
-    blobs, n_blobs = ndimage.label(flat, within)
-    inside = blobs.ravel() > 0
-    sizes = np.bincount(blobs.ravel()[inside], minlength=n_blobs + 1)[1:]
-    picture = np.zeros(n_blobs + 1, int)
-    picture[blobs.ravel()[inside]] = np.flatnonzero(inside) // SIZE**2
-    picture = picture[1:]
+    blobs = np.zeros(flat.shape, np.int32)
+    ndimage.label(flat, within, output=blobs)
+    inside, blobs = np.flatnonzero(blobs), blobs[blobs > 0] - 1
+    sizes = np.bincount(blobs)
+    picture = np.zeros(len(sizes), int)
+    picture[blobs] = inside // SIZE**2
     bodies = np.bincount(picture[sizes > _SPECK * area[picture]], minlength=len(flat))
     right = (sizes > _SIZES[0] * area[picture]) & (sizes < _SIZES[1] * area[picture])
     fitting = np.bincount(picture[right], minlength=len(flat))

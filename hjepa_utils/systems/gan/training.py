@@ -60,19 +60,17 @@ def fit_gan(
         raise ValueError(
             f"the discriminators take {discriminators.n_frames} frames, the settings say {settings.n_frames}"
         )
-    kind = {"betas": (0.5, 0.999)}
-    optimisers = {
-        "generator": torch.optim.Adam(model.parameters(), settings.generator_lr, **kind),
-        "discriminators": torch.optim.Adam(discriminators.parameters(), settings.discriminator_lr, **kind),
-    }
+    rates = ((model, settings.generator_lr), (discriminators, settings.discriminator_lr))
+    down, up = (torch.optim.Adam(module.parameters(), lr, betas=(0.5, 0.999)) for module, lr in rates)
 
     def update(step, rng):
         real, noise = _batch(model, videos, settings, rng)
         with fast(real.device):
             made, states = model.imagine(noise, settings.n_frames)
         made, shown = made.float(), rng.integers(settings.n_frames, size=2)
+        discriminators.requires_grad_(True)  # an update that was interrupted may have left them without
         losses = _discriminate(discriminators, real, made.detach(), shown[0], settings, step)
-        descend(optimisers["discriminators"], losses["image"] + losses["video"] + losses.pop("r1"))
+        descend(up, losses["image"] + losses["video"] + losses.pop("r1"))
         discriminators.requires_grad_(False)  # their gradients are not wanted here
         with fast(real.device):
             deceived = discriminators.image(made[:, shown[1]]), discriminators.video(made)
@@ -82,11 +80,12 @@ def fit_gan(
         if settings.cyclic:
             losses["cyclic"] = settings.cyclic * cyclic_loss(model.motion.momentum_rates(states[:, 1:]))
             total = total + losses["cyclic"]
-        descend(optimisers["generator"], total)
+        descend(down, total)
         discriminators.requires_grad_(True)
         return losses
 
     modules, shown = {"model": model, "discriminators": discriminators}, ("video", "generator_video")
+    optimisers = {"generator": down, "discriminators": up}
     how = {"seed": seed, "checkpoint": checkpoint, "keep": keep, "watch": watch, "save_every": save_every}
     return train(update, modules, optimisers, videos, settings, label=label, shown=shown, **how)
 
@@ -111,7 +110,7 @@ def fit_hgn(
         error = ((made.float() - real) / 2).square().mean()
         nats = divergence(mean, log_variance)
         losses = {"error": error, "divergence": nats, "weight": geco.weight.clone()}
-        descend(optimiser, geco(error) + nats / real[0].numel(), model, settings.max_norm)
+        descend(optimiser, geco(error) + nats / real[0].numel(), settings.max_norm)
         return losses
 
     modules, optimisers, shown = {"model": model, "geco": geco}, {"Adam": optimiser}, ("error", "divergence")

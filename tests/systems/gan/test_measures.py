@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hjepa_utils import render_toy, simulate_toy, toy_energy
-from hjepa_utils.simulators.toy_physics import SYSTEMS
+from hjepa_utils.simulators.toy_systems import SYSTEMS
 from hjepa_utils.systems.gan.measures import frozen, gates, measure, observe, physics, shuffled
 from hjepa_utils.systems.gan.tracks import find_bodies, reading_error, states_of
 
