@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...simulators.toy_physics import DT, toy_energy, toy_system
+from ...simulators.toy_physics import toy_energy, toy_system
 from ...simulators.toy_pictures import to_pixels
 from .distances import wasserstein
-from .tracks import find_bodies, states_of
+from .tracks import Motion, find_bodies, motion_of
 
 MOTION_RANGE = (0.7, 1.4)  # of the real videos' motion per frame
 LARGEST_DISTANCE = 0.5  # of places and of speeds, in units of the real ones' spread
@@ -28,23 +28,20 @@ class Observed(NamedTuple):
     places: np.ndarray  # (n, n_bodies, 2) in px, at the middle frame; NaN where not seen
     motion: np.ndarray  # (n,) px a frame; NaN where no body is seen in two frames running
     turns: np.ndarray  # (m,) second difference, px a frame²
-    states: np.ndarray  # (m, T - 2, D)
-    energy: np.ndarray  # (m, T - 2)
+    motions: Motion  # of (m, T', ·)
+    energy: np.ndarray  # (m, T')
     whole: np.ndarray  # (n,)
 
 
 def observe(system, frames):
-    """`Observed` of uint8 videos (n, T, 3, 32, 32), T at least 5. `ValueError` for other ones."""
+    """`Observed` of uint8 videos (n, T, 3, 32, 32). `ValueError` for T below 5, 13 for bodies in orbits."""
     tracks = find_bodies(system, frames)
-    n_frames = tracks.seen.shape[1]
-    if n_frames < 5:
-        raise ValueError(f"the physics of a video needs 5 frames or more, got {n_frames}")
     pixels = to_pixels(system, np.where(tracks.seen[..., None], tracks.places, np.nan))
-    whole, states = tracks.whole, states_of(system, tracks.places[tracks.whole])
+    whole, motions = tracks.whole, motion_of(system, tracks.places[tracks.whole])
     second = np.diff(pixels[whole], n=2, axis=1)
     return Observed(
-        system, tracks.seen, pixels[:, n_frames // 2], _mean(np.diff(pixels, axis=1)), _mean(second),
-        states, toy_energy(system, states), whole,
+        system, tracks.seen, pixels[:, pixels.shape[1] // 2], _mean(np.diff(pixels, axis=1)), _mean(second),
+        motions, toy_energy(system, motions.states), whole,
     )  # fmt: skip
 
 
@@ -83,7 +80,7 @@ def physics(made, real):
         missing = ("energy_within", "energies", "second_differences", "force_correlation", "force_slope")
         return share | dict.fromkeys(missing, np.nan)
     energy, spread = made.energy[moves], real.energy.mean(axis=1).std()
-    correlation, slope = _force_law(made.system, made.states[moves])
+    correlation, slope = _force_law(made.system, *(part[moves] for part in made.motions))
     return share | {
         "energy_within": float(np.median(energy.std(axis=1)) / spread),
         "energies": wasserstein(np.median(energy, axis=1), np.median(real.energy, axis=1)) / spread,
@@ -130,9 +127,7 @@ def _place_distance(made, real):
     return float(np.mean([wasserstein(*pair) for pair in columns]) / spread)
 
 
-def _force_law(system, states):
-    """Correlation and slope of ṗ, by central differences, on the true force: over all of (m, T - 4)."""
-    q, p = np.split(states, 2, axis=-1)
-    seen = ((p[:, 2:] - p[:, :-2]) / (2 * DT)).ravel()
-    true = toy_system(system).flow(q[:, 1:-1], p[:, 1:-1])[1].ravel()
+def _force_law(system, states, rates):
+    """Correlation and slope of ṗ as seen on the true force, over all videos, times and coordinates."""
+    seen, true = rates.ravel(), toy_system(system).flow(*np.split(states, 2, axis=-1))[1].ravel()
     return float(np.corrcoef(seen, true)[0, 1]), float(seen @ true / (true @ true))

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
 
 from hjepa_utils import render_toy, simulate_toy, toy_energy
 from hjepa_utils.simulators.toy_systems import SYSTEMS
+from hjepa_utils.systems.gan import tracks
 from hjepa_utils.systems.gan.measures import frozen, gates, measure, observe, physics, shuffled
-from hjepa_utils.systems.gan.tracks import find_bodies, reading_error, states_of
+from hjepa_utils.systems.gan.tracks import find_bodies, motion_of, reading_error
 
 
 def rng(seed=0):
@@ -31,20 +33,28 @@ def test_bodies_are_read_where_they_are(name):
 
 
 @pytest.mark.parametrize("name", list(SYSTEMS))
-def test_states_are_found_again(name):
-    states = simulate_toy(name, 12, 16, rng=rng())
-    places = SYSTEMS[name].places(np.split(states, 2, axis=-1)[0])
-    q, p = np.split(states_of(name, places), 2, axis=-1)
-    true_q, true_p = np.split(states[:, 1:-1], 2, axis=-1)
-    turns = (q - true_q) / (2 * np.pi)
-    np.testing.assert_allclose(turns, np.round(turns) if SYSTEMS[name].angular else 0, atol=1e-9)
-    np.testing.assert_allclose(p, true_p, atol=0.02 * np.abs(true_p).max())  # central differences
+def test_states_and_forces_are_those_of_the_flow_where_frames_are_close(name, monkeypatch):
+    system, dt = SYSTEMS[name], 0.0005  # 0.05 s are coarse for a fast double pendulum
+    monkeypatch.setattr(tracks, "DT", dt)
+    for start in simulate_toy(name, 3, 1, rng=rng())[:, 0]:
+        solved = solve_ivp(
+            lambda _, z: np.concatenate(system.flow(*np.split(z, 2))), (0, 15 * dt), start,
+            t_eval=dt * np.arange(16), rtol=1e-10, atol=1e-10,
+        ).y.T  # fmt: skip
+        found = motion_of(name, system.places(np.split(solved, 2, axis=-1)[0])[None])
+        edge = (16 - found.states.shape[1]) // 2
+        true_q, true_p = np.split(solved[edge:-edge], 2, axis=-1)
+        q, p = np.split(found.states[0], 2, axis=-1)
+        turns = np.round((q - true_q) / (2 * np.pi)) if system.angular else 0
+        np.testing.assert_allclose(q - 2 * np.pi * turns, true_q, atol=1e-4)
+        np.testing.assert_allclose(p, true_p, atol=1e-3)
+        np.testing.assert_allclose(found.rates[0], system.flow(true_q, true_p)[1], atol=1e-2)
 
 
 def test_an_angle_is_followed_over_the_top():
     q = np.linspace(2, 5, 16)[None, :, None]
-    states = states_of("pendulum", SYSTEMS["pendulum"].places(q))
-    np.testing.assert_allclose(states[0, :, 1], 0.5 * 0.2 / 0.05, rtol=1e-9)  # p = m l² q̇, throughout
+    found = motion_of("pendulum", SYSTEMS["pendulum"].places(q))
+    np.testing.assert_allclose(found.states[0, :, 1], 0.5 * 0.2 / 0.05, rtol=1e-9)  # p = m l² q̇, throughout
 
 
 def test_a_body_that_is_missing_doubled_or_small_is_not_seen():
@@ -112,6 +122,16 @@ def test_a_slower_film_shows_in_the_slope_of_the_force():
     )
 
 
+@pytest.mark.parametrize("name", ["mass_spring", "double_pendulum", "two_body", "three_body"])
+def test_of_every_system_real_videos_count_and_keep_their_energy(name):
+    made, against = (observe(name, real(name, 40, seed)[1]) for seed in (0, 1))
+    found, law = gates(made, against), physics(made, against)
+    assert found["whole_frames"] == law["whole_videos"] == 1
+    assert law["energy_within"] < 0.15 and law["force_correlation"] > 0.8
+    np.testing.assert_allclose([law["force_slope"], found["motion"]], 1, atol=0.2)
+    assert not gates(observe(name, frozen(real(name, 40)[1])), against)["counts"]
+
+
 def test_too_few_whole_videos_say_nothing_of_physics(pendulums):
     (_, frames), (_, others) = pendulums
     found = measure("pendulum", frames[:10], observe("pendulum", others))
@@ -127,7 +147,7 @@ def test_videos_without_bodies_do_not_count(pendulums):
 @pytest.mark.parametrize(("frames", "words"), [
     (np.zeros((2, 16, 3, 64, 64), np.uint8), r"frames are uint8 \(n, T, 3, 32, 32\), got uint8"),
     (np.zeros((2, 16, 3, 32, 32)), "got float64"),
-    (np.zeros((2, 4, 3, 32, 32), np.uint8), "needs 5 frames or more, got 4"),
+    (np.zeros((2, 4, 3, 32, 32), np.uint8), "the motion of pendulum needs 5 frames or more, got 4"),
 ])  # fmt: skip
 def test_bad_input_is_one_sentence(frames, words):
     with pytest.raises(ValueError, match=words):
