@@ -1,0 +1,70 @@
+"""What a world hands on: pictures, the actions between them, and the true states, for measuring alone."""
+
+from importlib import import_module
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from ...runs.checks import whole_number
+
+FRAME = 64  # pixels a side of every world's pictures
+FRAMES_PER_SECOND = 20
+
+
+class Episodes(NamedTuple):
+    """Episodes of T pictures each; action t is held from picture t to picture t + 1."""
+
+    frames: torch.Tensor  # uint8 (n, T, 3, 64, 64)
+    actions: torch.Tensor  # float32 (n, T - 1, A)
+    states: torch.Tensor  # float64 (n, T, …), as the world gives them
+
+    def __getitem__(self, chosen):
+        """Some of the episodes, by a slice or a list of numbers."""
+        return Episodes(*(tensor[chosen] for tensor in tuple(self)))
+
+    def __len__(self):
+        return self.frames.shape[0]
+
+
+def draw_actions(n_episodes, n_steps, action_dim, bound, *, rng):
+    """Actions to explore with: float32 (n_episodes, n_steps, action_dim), none beyond ± bound.
+
+    Of four episodes two push smoothly, an Ornstein–Uhlenbeck process with a memory of 5 to 30 steps and
+    a deviation of ¾ bound, clipped; one draws each action anew, uniformly; one lets go.
+    """
+    actions = np.zeros((n_episodes, n_steps, action_dim))
+    for episode, mine in enumerate(actions):
+        if episode % 4 < 2:
+            mine[:] = 0.75 * bound * _smooth(n_steps, action_dim, rng)
+        elif episode % 4 == 2:
+            mine[:] = rng.uniform(-bound, bound, mine.shape)
+    return np.clip(actions, -bound, bound).astype(np.float32)
+
+
+def _smooth(n_steps, action_dim, rng):
+    memory, x = rng.uniform(5, 30), rng.normal(size=action_dim)
+    path = np.empty((n_steps, action_dim))
+    for t in range(n_steps):
+        x = x - x / memory + np.sqrt(2 / memory) * rng.normal(size=action_dim)
+        path[t] = x
+    return path
+
+
+def check_sizes(n_episodes, n_frames, rng):
+    """`ValueError` or `TypeError` for what no episode can be recorded with."""
+    for name, value, least in (("n_episodes", n_episodes, 1), ("n_frames", n_frames, 2)):
+        if whole_number(value, name) < least:
+            raise ValueError(f"{name} must be {least} or more, got {value}")
+    if not isinstance(rng, np.random.Generator):
+        raise ValueError(f"rng must be a numpy.random.Generator, got {rng!r:.60}: use numpy.random.default_rng")
+
+
+def imported(name):
+    """A package that only the worlds need; `ImportError` with what to do where it is missing."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ImportError(
+            f"this world needs {name}, which is not installed: pip install gymnasium pygame"
+        ) from error
