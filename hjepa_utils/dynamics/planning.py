@@ -60,10 +60,14 @@ def _draw(mean, std, n, rng):
 def _cheapest(candidates, costs, n_elite):
     """(B, n_elite, …)."""
     if costs.shape != candidates.shape[:2]:
-        raise ValueError(f"cost must give {tuple(candidates.shape[:2])}, one a candidate, got {tuple(costs.shape)}")
+        raise ValueError(
+            f"cost must give {tuple(candidates.shape[:2])}, one a candidate, got {tuple(costs.shape)}"
+        )
     costs = costs.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
     n_finite = costs.isfinite().sum(dim=1).min().item()
     if n_finite < n_elite:
-        raise ValueError(f"only {n_finite} candidates of one problem have a finite cost, {n_elite} are needed")
+        raise ValueError(
+            f"only {n_finite} candidates of one problem have a finite cost, {n_elite} are needed"
+        )
     chosen = costs.topk(n_elite, dim=1, largest=False).indices
     return candidates[torch.arange(len(candidates), device=chosen.device)[:, None], chosen]

@@ -68,7 +68,9 @@ def test_one_iteration_is_the_mean_of_the_cheapest(problem):
 def test_the_same_seed_gives_the_same_plan_and_the_global_generator_is_left_alone(problem):
     target, weights = problem
     before = torch.get_rng_state()
-    plans = [cem(quadratic(target, weights), torch.zeros_like(target), 1.0, rng=generator()) for _ in range(2)]
+    plans = [
+        cem(quadratic(target, weights), torch.zeros_like(target), 1.0, rng=generator()) for _ in range(2)
+    ]
     assert torch.equal(*plans)
     assert torch.equal(torch.get_rng_state(), before)
 

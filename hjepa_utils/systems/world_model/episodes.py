@@ -10,6 +10,7 @@ from ...runs.checks import whole_number
 
 FRAME = 64  # pixels a side of every world's pictures
 FRAMES_PER_SECOND = 20
+MISSING = "this world needs {}, which is not installed: pip install gymnasium pygame"
 
 
 class Episodes(NamedTuple):
@@ -57,14 +58,14 @@ def check_sizes(n_episodes, n_frames, rng):
         if whole_number(value, name) < least:
             raise ValueError(f"{name} must be {least} or more, got {value}")
     if not isinstance(rng, np.random.Generator):
-        raise ValueError(f"rng must be a numpy.random.Generator, got {rng!r:.60}: use numpy.random.default_rng")
+        raise ValueError(
+            f"rng must be a numpy.random.Generator, got {rng!r:.60}: use numpy.random.default_rng"
+        )
 
 
 def imported(name):
-    """A package that only the worlds need; `ImportError` with what to do where it is missing."""
+    """A package that only a world needs; `ImportError` with what to do where it is missing."""
     try:
         return import_module(name)
     except ImportError as error:
-        raise ImportError(
-            f"this world needs {name}, which is not installed: pip install gymnasium pygame"
-        ) from error
+        raise ImportError(MISSING.format(name)) from error

@@ -9,7 +9,7 @@ from .coordinates import Angle
 
 
 class AngleGauge(NamedTuple):
-    """q ≈ sign · θ + offset; `error` is the rms of what is left, in rad, `winding` the turns of q in one of θ."""
+    """q ≈ sign · θ + offset; `error`: the rms of what is left, in rad; `winding`: turns of q in one of θ."""
 
     sign: int
     offset: float

@@ -18,7 +18,7 @@ class EnergyFit(NamedTuple):
 
 
 def windows_ahead(places, actions, n_frames, horizon, starts):
-    """Contexts and futures: (n·s, K, n_q), actions (n·s, K - 1 + horizon, A) for starts s, the context's last."""
+    """Contexts that end at `starts`, (n · starts, K, n_q), and actions (n · starts, K - 1 + horizon, A)."""
     q = torch.cat([places[:, t + 1 - n_frames : t + 1] for t in starts])
     u = torch.cat([actions[:, t + 1 - n_frames : t + horizon] for t in starts])
     return q, u
@@ -57,7 +57,7 @@ def energy_fit(dynamics, gauge, speed=8.0):
 
 
 def ceiling(places, actions, gauge, starts, horizon, n_frames=8):
-    """The true law from the encoded state, fitted to `n_frames` pictures by least squares: (n·s, horizon + 1, 2).
+    """The true law from the encoded state, by least squares over `n_frames`: (n · starts, horizon + 1, 2).
 
     No model can be asked for more: what is missing here is missing in what the encoder says.
     """

@@ -54,7 +54,7 @@ def balls_parts(n_bodies=2, n_frames=4, residual=0.0, wall=0.95, contact=0.2, su
     """Bodies in a box, which touch walls and each other; one constant friction."""
     dynamics = ControlledDynamics(
         ContactEnergy(n_bodies, wall, contact),
-        ScaledLinear(2, 2 * n_bodies, scale=3.0),
+        ScaledLinear(2, 2 * n_bodies, scale=6.0),
         ConstantDamping(),
         BoundedResidual(Place, 2 * n_bodies, residual) if residual else None,
         dt=DT,
@@ -62,7 +62,7 @@ def balls_parts(n_bodies=2, n_frames=4, residual=0.0, wall=0.95, contact=0.2, su
     )
     momentum = MomentumHead(Place, 2 * n_bodies, 2, n_frames=n_frames, dt=DT, hidden=0)
     encoder, decoder = SlotEncoder(n_bodies), MovedTemplates(n_bodies)
-    return Parts(Place, encoder, momentum, dynamics, decoder, 0.0, 3.0)
+    return Parts(Place, encoder, momentum, dynamics, decoder, 0.0, 1.0)
 
 
 WORLDS = {"pendulum": pendulum_parts, "balls": balls_parts}

@@ -161,7 +161,9 @@ def draw_windows(episodes, actions, length, n, draw):
 
 def horizon_at(step, settings):
     """The horizon of a step: `horizons` in turn, each for an equal share of all steps."""
-    return settings.horizons[min(step * len(settings.horizons) // settings.n_steps, len(settings.horizons) - 1)]
+    return settings.horizons[
+        min(step * len(settings.horizons) // settings.n_steps, len(settings.horizons) - 1)
+    ]
 
 
 def one_cycle(step, n_steps, peak, rise=0.2):
@@ -176,9 +178,13 @@ def check_windows(episodes, actions, length):
     """`ValueError` for episodes too short for windows, and actions that are not one between two frames."""
     n, n_times = episodes.shape[:2]
     if n_times < length:
-        raise ValueError(f"training needs episodes of {length} frames or more, got {n_times}: ask for fewer ahead")
+        raise ValueError(
+            f"training needs episodes of {length} frames or more, got {n_times}: ask for fewer ahead"
+        )
     if actions.ndim != 3 or actions.shape[:2] != (n, n_times - 1):
-        raise ValueError(f"actions must be ({n}, {n_times - 1}, A), one between two frames, got {tuple(actions.shape)}")
+        raise ValueError(
+            f"actions must be ({n}, {n_times - 1}, A), one between two frames, got {tuple(actions.shape)}"
+        )
     if not actions.isfinite().all():
         raise ValueError("actions must be finite, got NaN or infinity")
 
