@@ -14,6 +14,7 @@ from torch.nn.functional import softplus
 
 from ...dynamics.hamiltonian import check_state
 from ...runs.checks import whole_number
+from .networks import quiet_network
 
 
 class Substep(NamedTuple):
@@ -181,9 +182,7 @@ class StateDamping(nn.Module):
         super().__init__()
         self.coordinates = coordinates
         width = (coordinates.n_features + 1) * n_coordinates
-        self.network = nn.Sequential(nn.Linear(width, hidden), nn.Tanh(), nn.Linear(hidden, 1))
-        nn.init.zeros_(self.network[2].weight)
-        nn.init.constant_(self.network[2].bias, start)
+        self.network = quiet_network(width, hidden, 1, start)
 
     def forward(self, q, p):
         seen = torch.cat([self.coordinates.features(q), p.square() / 32], dim=-1)
@@ -202,9 +201,7 @@ class BoundedResidual(nn.Module):
             raise ValueError(f"the residual's bound must be above 0, got {bound}: leave the residual out")
         self.coordinates, self.bound = coordinates, bound
         width = (coordinates.n_features + 1) * n_coordinates
-        self.network = nn.Sequential(nn.Linear(width, hidden), nn.Tanh(), nn.Linear(hidden, n_coordinates))
-        nn.init.zeros_(self.network[2].weight)
-        nn.init.zeros_(self.network[2].bias)
+        self.network = quiet_network(width, hidden, n_coordinates)
 
     def forward(self, q, p):
         said = self.network(torch.cat([self.coordinates.features(q), p / 4], dim=-1))

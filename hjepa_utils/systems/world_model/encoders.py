@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .grids import pixel_grid
+from .networks import quiet_network
 
 
 class TurnEncoder(nn.Module):
@@ -42,12 +43,11 @@ class SlotEncoder(nn.Module):
         super().__init__()
         if n_slots < 1:
             raise ValueError(f"an encoder needs one slot or more, got {n_slots}")
+        last = nn.Conv2d(hidden, n_slots, 1)
+        nn.init.normal_(last.weight, 0, 0.5)
         self.network = nn.Sequential(
-            nn.Conv2d(3, hidden, 5, 2, 2), nn.ReLU(),
-            nn.Conv2d(hidden, hidden, 3, 1, 1), nn.ReLU(),
-            nn.Conv2d(hidden, n_slots, 1),
-        )  # fmt: skip
-        nn.init.normal_(self.network[4].weight, 0, 0.5)
+            nn.Conv2d(3, hidden, 5, 2, 2), nn.ReLU(), nn.Conv2d(hidden, hidden, 3, 1, 1), nn.ReLU(), last
+        )
         self.register_buffer("grid", pixel_grid(32).flatten(0, 1), persistent=False)
 
     def forward(self, pictures):
@@ -72,13 +72,7 @@ class MomentumHead(nn.Module):
         self.push = nn.Linear((n_frames - 1) * action_dim, n_coordinates, bias=False)
         nn.init.zeros_(self.push.weight)
         width = (n_frames - 1) * (n_coordinates + action_dim) + coordinates.n_features * n_coordinates
-        self.network = None
-        if hidden:
-            self.network = nn.Sequential(
-                nn.Linear(width, hidden), nn.Tanh(), nn.Linear(hidden, n_coordinates)
-            )
-            nn.init.zeros_(self.network[2].weight)
-            nn.init.zeros_(self.network[2].bias)
+        self.network = quiet_network(width, hidden, n_coordinates) if hidden else None
 
     def forward(self, q, actions):
         rates = self.coordinates.difference(q[:, :-1], q[:, 1:]) / self.dt

@@ -20,12 +20,9 @@ class Episodes(NamedTuple):
     actions: torch.Tensor  # float32 (n, T - 1, A)
     states: torch.Tensor  # float64 (n, T, …), as the world gives them
 
-    def __getitem__(self, chosen):
+    def some(self, chosen):
         """Some of the episodes, by a slice or a list of numbers."""
-        return Episodes(*(tensor[chosen] for tensor in tuple(self)))
-
-    def __len__(self):
-        return self.frames.shape[0]
+        return Episodes(*(tensor[chosen] for tensor in self))
 
 
 def draw_actions(n_episodes, n_steps, action_dim, bound, *, rng):
