@@ -116,4 +116,4 @@ def _from_pixels(states):
     return (states - np.array([HALF, HALF, 0.0, 0.0])) / HALF
 
 
-gymnasium.register("PushedBalls-v0", PushedBalls, max_episode_steps=200)
+gymnasium.register("PushedBalls-v0", f"{__name__}:PushedBalls", max_episode_steps=200)

@@ -16,6 +16,12 @@ class Angle:
         return torch.cat([q.cos(), q.sin()], dim=-1)
 
     @staticmethod
+    def from_features(features):
+        """The way back, also from numbers that are no cosine and sine: their direction."""
+        cos, sin = features.chunk(2, dim=-1)
+        return torch.atan2(sin, cos)
+
+    @staticmethod
     def difference(a, b):
         """The shorter way from a to b, in [-π, π)."""
         return torch.remainder(b - a + math.pi, 2 * math.pi) - math.pi
@@ -34,6 +40,10 @@ class Place:
     @staticmethod
     def features(q):
         return q
+
+    @staticmethod
+    def from_features(features):
+        return features
 
     @staticmethod
     def difference(a, b):

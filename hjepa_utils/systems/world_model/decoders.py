@@ -31,6 +31,28 @@ class TurnedTemplate(nn.Module):
         return self.background + F.grid_sample(template, where, align_corners=False)
 
 
+class FreeDecoder(nn.Module):
+    """q (B, n) → pictures (B, 3, 64, 64) by any network of its features: q may then be bent.
+
+    It is here to show that. What it draws is added to a learned background.
+    """
+
+    def __init__(self, coordinates, n_coordinates, channels=3):
+        super().__init__()
+        self.coordinates = coordinates
+        self.background = nn.Parameter(torch.zeros(1, channels, 64, 64))
+        self.network = nn.Sequential(
+            nn.Linear(coordinates.n_features * n_coordinates, 64), nn.ReLU(),
+            nn.Linear(64, 32 * 8 * 8), nn.ReLU(), nn.Unflatten(1, (32, 8, 8)),
+            nn.Upsample(scale_factor=2), nn.Conv2d(32, 16, 3, 1, 1), nn.ReLU(),
+            nn.Upsample(scale_factor=2), nn.Conv2d(16, 8, 3, 1, 1), nn.ReLU(),
+            nn.Upsample(scale_factor=2), nn.Conv2d(8, channels, 3, 1, 1),
+        )  # fmt: skip
+
+    def forward(self, q):
+        return self.background + self.network(self.coordinates.features(q))
+
+
 class MovedTemplates(nn.Module):
     """q (B, 2 n_slots) → pictures (B, 3, 64, 64): a coloured template a slot, laid over each other at q."""
 

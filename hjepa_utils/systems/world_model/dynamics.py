@@ -152,8 +152,8 @@ class ScaledLinear(nn.Linear):
         """G: (n_out, n_in)."""
         return self.scale * self.weight
 
-    def forward(self, u):
-        return super().forward(self.scale * u)
+    def forward(self, input):
+        return super().forward(self.scale * input)
 
 
 class ConstantDamping(nn.Module):
@@ -170,6 +170,13 @@ class ConstantDamping(nn.Module):
 
     def forward(self, q, p):
         return self.rate.expand_as(p)
+
+
+class NoDamping(nn.Module):
+    """γ = 0."""
+
+    def forward(self, q, p):
+        return torch.zeros_like(p)
 
 
 class StateDamping(nn.Module):

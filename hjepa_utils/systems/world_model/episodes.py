@@ -40,6 +40,17 @@ def draw_actions(n_episodes, n_steps, action_dim, bound, *, rng):
     return np.clip(actions, -bound, bound).astype(np.float32)
 
 
+def draw_full_actions(n_episodes, n_steps, action_dim, bound, *, rng):
+    """The same with the largest action always, held to one side for 5 to 30 steps, then to the other."""
+    actions = np.empty((n_episodes, n_steps, action_dim), dtype=np.float32)
+    for episode in range(n_episodes):
+        for axis in range(action_dim):
+            lengths = rng.integers(5, 31, size=n_steps)
+            sides = rng.choice([-1.0, 1.0]) * (-1.0) ** np.arange(n_steps)
+            actions[episode, :, axis] = bound * np.repeat(sides, lengths)[:n_steps]
+    return actions
+
+
 def _smooth(n_steps, action_dim, rng):
     memory, x = rng.uniform(5, 30), rng.normal(size=action_dim)
     path = np.empty((n_steps, action_dim))

@@ -52,15 +52,19 @@ def start(env, state):
     env.state = np.asarray(state, dtype=float)
 
 
-def record_pendulum(n_episodes, n_frames=100, *, rng, speed=1.0, around=0.0, spread=np.pi):
-    """Episodes from random starts under `draw_actions`; states are (θ, θ̇), θ not wrapped.
+def record_pendulum(
+    n_episodes, n_frames=100, *, rng, speed=1.0, around=0.0, spread=np.pi, friction=0.0, draw=draw_actions
+):
+    """Episodes from random starts; states are (θ, θ̇), θ not wrapped.
 
-    θ starts uniformly within `spread` of `around`, θ̇ within ± `speed` rad/s. Raises `ValueError` for
-    fewer than one episode or two frames, `ImportError` where gymnasium or pygame are missing.
+    θ starts uniformly within `spread` of `around`, θ̇ within ± `speed` rad/s; `draw` draws the torques.
+    `friction` γ, which Pendulum-v1 itself has not, takes the share 1 - e^{-γ dt} of θ̇ after every step.
+    Raises `ValueError` for fewer than one episode or two frames, `ImportError` where gymnasium or pygame
+    are missing.
     """
     check_sizes(n_episodes, n_frames, rng)
     env = make_pendulum()
-    actions = draw_actions(n_episodes, n_frames - 1, 1, MAX_TORQUE, rng=rng)
+    actions = draw(n_episodes, n_frames - 1, 1, MAX_TORQUE, rng=rng)
     frames = np.empty((n_episodes, n_frames, 3, FRAME, FRAME), dtype=np.uint8)
     states = np.empty((n_episodes, n_frames, 2))
     for episode in range(n_episodes):
@@ -69,6 +73,7 @@ def record_pendulum(n_episodes, n_frames=100, *, rng, speed=1.0, around=0.0, spr
             frames[episode, t], states[episode, t] = picture(env), env.state
             if t + 1 < n_frames:
                 env.step(actions[episode, t])
+                env.state[1] *= np.exp(-friction * DT)
     return Episodes(torch.from_numpy(frames), torch.from_numpy(actions), torch.from_numpy(states))
 
 

@@ -4,12 +4,11 @@ import math
 
 import pytest
 import torch
-from torch import nn
 
 from hjepa_utils import Hamiltonian
 from hjepa_utils.systems.world_model.coordinates import Angle, Place
-from hjepa_utils.systems.world_model.decoders import MovedTemplates, TurnedTemplate
-from hjepa_utils.systems.world_model.dynamics import ControlledDynamics, ScaledLinear
+from hjepa_utils.systems.world_model.decoders import FreeDecoder, MovedTemplates, TurnedTemplate
+from hjepa_utils.systems.world_model.dynamics import ControlledDynamics, NoDamping, ScaledLinear
 from hjepa_utils.systems.world_model.encoders import MomentumHead, SlotEncoder, TurnEncoder
 from hjepa_utils.systems.world_model.gauge import AngleGauge, fit_gauge
 from hjepa_utils.systems.world_model.grids import pixel_grid
@@ -35,6 +34,9 @@ def test_angles_that_differ_by_turns_are_the_same():
         Angle.distance(a, b), (torch.polar(a * 0 + 1, a) - torch.polar(b * 0 + 1, b)).abs() ** 2
     )
     assert Place.difference(a, b).item() == -6.0
+    for kind in (Angle, Place):
+        torch.testing.assert_close(kind.from_features(kind.features(a)), a)
+    torch.testing.assert_close(Angle.from_features(5 * Angle.features(b)), b)
 
 
 def test_the_grid_is_the_pixels_centres():
@@ -111,6 +113,15 @@ def test_a_template_turns_about_its_pivot_alone():
     assert (turned[:, :, 12:] == 0.125).all()
 
 
+def test_a_free_decoder_draws_the_same_after_a_turn_and_adds_to_its_background():
+    decoder, q = FreeDecoder(Angle, 1), 6 * drawn(4, 1)
+    pictures = decoder(q)
+    assert pictures.shape == (4, 3, 64, 64)
+    torch.testing.assert_close(decoder(q + 2 * math.pi), pictures, rtol=0, atol=1e-5)
+    decoder.background.data.fill_(0.5)
+    torch.testing.assert_close(decoder(q), pictures + 0.5)
+
+
 def test_templates_move_by_whole_pixels_as_a_shifted_picture():
     decoder = MovedTemplates(2, size=32, template=16)
     there = torch.tensor([[-0.25, 0.0, 0.5, 0.25]])
@@ -155,11 +166,6 @@ class Truth(Hamiltonian):
     def forward(self, z):
         q, p = z.chunk(2, dim=-1)
         return (p.square() / 2 + 15 * (0.4 - q).cos() + 7).squeeze(-1)
-
-
-class NoDamping(nn.Module):
-    def forward(self, q, p):
-        return torch.zeros_like(p)
 
 
 def true_model():

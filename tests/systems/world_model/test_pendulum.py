@@ -8,6 +8,7 @@ pytest.importorskip("gymnasium")
 pytest.importorskip("pygame")
 
 from hjepa_utils.systems.world_model import pendulum
+from hjepa_utils.systems.world_model.episodes import draw_full_actions
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,24 @@ def test_a_picture_is_dark_on_white_where_the_rod_is():
 def test_the_true_energy_is_kept_by_the_exact_law_and_falls_at_the_clip():
     states = torch.tensor([[0.0, 1.0], [torch.pi, 0.0]], dtype=torch.float64)
     assert pendulum.true_energy(states).tolist() == pytest.approx([15.5, -15.0])
+
+
+def test_friction_takes_its_share_of_the_speed():
+    """One step of the true law, then e^{-γ dt}."""
+    rubbed = pendulum.record_pendulum(2, 6, rng=np.random.default_rng(0), friction=0.5)
+    states = rubbed.states
+    moved = pendulum.true_step(states[:, :-1], rubbed.actions.double())
+    torch.testing.assert_close(states[:, 1:, 0], moved[..., 0], rtol=0, atol=1e-6)
+    torch.testing.assert_close(states[:, 1:, 1], np.exp(-0.025) * moved[..., 1], rtol=0, atol=1e-6)
+
+
+def test_full_actions_are_the_largest_and_change_sides():
+    actions = draw_full_actions(3, 100, 2, 1.5, rng=np.random.default_rng(0))
+    assert actions.dtype == np.float32
+    assert (np.abs(actions) == 1.5).all()
+    changes = (np.diff(actions, axis=1) != 0).sum(axis=1)
+    assert changes.min() >= 3
+    assert changes.max() <= 20
 
 
 @pytest.mark.parametrize(
