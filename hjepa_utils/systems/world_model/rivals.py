@@ -83,28 +83,38 @@ class FreeForce(_Network):
 
 
 class DrivenGRU(nn.Module):
-    """h_0 = tanh(W z_0), h_{t+1} = GRU(u_t, h_t), z_t read from h_t: what it remembers is its own affair."""
+    """h_0 = tanh(W z_0), h_{t+1} = GRU(u_t, h_t), z_t read from h_t: what it remembers is its own affair.
+
+    The cell is torch's (`nn.GRUCell`), written out so that many can be trained together.
+    """
 
     def __init__(self, coordinates, n_coordinates, action_dim, *, hidden=64):
         super().__init__()
         self.coordinates, self.n_coordinates = coordinates, n_coordinates
         width = (coordinates.n_features + 1) * n_coordinates
-        self.first, self.cell = nn.Linear(width, hidden), nn.GRUCell(action_dim, hidden)
-        self.last = nn.Linear(hidden, width)
+        self.first, self.last = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.by_action, self.by_memory = nn.Linear(action_dim, 3 * hidden), nn.Linear(hidden, 3 * hidden)
 
     def rollout(self, z0, actions):
         q, p = z0.chunk(2, dim=-1)
-        h = self.first(torch.cat([self.coordinates.features(q), p / _SPEED], dim=-1)).tanh().flatten(0, -2)
+        h = self.first(torch.cat([self.coordinates.features(q), p / _SPEED], dim=-1)).tanh()
         states = [z0]
-        for action in actions.flatten(0, -3).unbind(dim=-2):
-            h = self.cell(action, h)
-            states.append(self._read(h).reshape(z0.shape))
+        for pushed in self.by_action(actions).unbind(dim=-2):
+            h = self._cell(pushed, h)
+            states.append(self._read(h))
         return torch.stack(states, dim=-2)
+
+    def _cell(self, pushed, h):
+        reset, update, new = pushed.chunk(3, dim=-1)
+        by_reset, by_update, by_new = self.by_memory(h).chunk(3, dim=-1)
+        update = (update + by_update).sigmoid()
+        new = (new + (reset + by_reset).sigmoid() * by_new).tanh()
+        return new + update * (h - new)
 
     def _read(self, h):
         said = self.last(h)
-        p = _SPEED * said[:, -self.n_coordinates :]
-        return torch.cat([self.coordinates.from_features(said[:, : -self.n_coordinates]), p], dim=-1)
+        features, p = said.split([said.shape[-1] - self.n_coordinates, self.n_coordinates], dim=-1)
+        return torch.cat([self.coordinates.from_features(features), _SPEED * p], dim=-1)
 
 
 class Still(_StepByStep):

@@ -89,7 +89,7 @@ def fit_dynamics(dynamics, momentum, places, actions, *, seed, checkpoint=None, 
     def loss(step, draw):
         horizon = horizon_at(step, settings)
         q, u = draw_windows(places, actions, momentum.n_frames + horizon, settings.batch_size, draw)
-        return dynamics_loss(dynamics, momentum, q, u, settings, draw)
+        return dynamics_loss(dynamics, momentum, q, u, settings, draw_later(momentum, horizon, draw))
 
     trained = {"dynamics": dynamics, "momentum": momentum}
     data = {"places": places, "actions": actions}
@@ -124,19 +124,27 @@ def fit_jointly(model, frames, actions, *, seed, checkpoint=None, label="joint",
     return _loop(loss, {"model": model}, settings, data, seed, checkpoint, label, "joint")
 
 
-def dynamics_loss(dynamics, momentum, q, u, settings, draw):
-    """The loss of one batch of windows: q (B, K + horizon, n), u (B, K + horizon - 1, A)."""
+def dynamics_loss(dynamics, momentum, q, u, settings, later):
+    """The loss of one batch of windows: q (B, K + horizon, n), u (B, K + horizon - 1, A).
+
+    `later` (1,), as `draw_later` draws it, is where the K frames begin from which p is read again.
+    """
     before, horizon = momentum.n_frames, q.shape[1] - momentum.n_frames
     rolled = _roll(dynamics, momentum, q, u)
     predicted, momenta = rolled[:, 1:].chunk(2, dim=-1)
     total = momentum.coordinates.distance(predicted, q[:, before:]).sum(dim=-1).mean()
     if settings.momentum_weight and horizon > before:
-        first = int(draw.integers(horizon - before))
-        window = slice(before + first, 2 * before + first)
-        read = momentum(q[:, window], u[:, window.start : window.stop - 1])
-        apart = (momenta[:, before + first - 1] - read).square().sum(dim=-1).mean()
+        window = later + torch.arange(before)
+        read = momentum(q.index_select(1, window), u.index_select(1, window[:-1]))
+        apart = (momenta.index_select(1, later - 1)[:, 0] - read).square().sum(dim=-1).mean()
         total = total + settings.momentum_weight * apart
     return total + settings.residual_weight * _residual_size(dynamics, rolled)
+
+
+def draw_later(momentum, horizon, draw):
+    """Where, in a window, the K predicted frames begin that p is read from again: (1,)."""
+    before = momentum.n_frames
+    return torch.tensor([before + int(draw.integers(horizon - before)) if horizon > before else before])
 
 
 def _roll(dynamics, momentum, q, u):

@@ -88,3 +88,17 @@ def test_before_training_nothing_is_said():
         assert torch.equal(model.rollout(z0, actions), z0[..., None, :].expand(-1, -1, 4, -1))
     coasting = BUILT["free force"](Angle, 1, 1).double().rollout(z0, actions)
     torch.testing.assert_close(coasting[..., 3, 0], z0[..., 0] + 3 * DT * z0[..., 1])
+
+
+def test_the_memory_is_torchs_own_cell():
+    model, (z0, actions) = new("GRU"), starts()
+    cell = torch.nn.GRUCell(1, 64).double()
+    cell.weight_ih.data, cell.bias_ih.data = model.by_action.weight.data, model.by_action.bias.data
+    cell.weight_hh.data, cell.bias_hh.data = model.by_memory.weight.data, model.by_memory.bias.data
+    seen = torch.cat([Angle.features(z0[0, :, :1]), z0[0, :, 1:] / 4], dim=-1)
+    h = model.first(seen).tanh()
+    for t in range(3):
+        h = cell(actions[0, :, t], h)
+    cos, sin, p = model.last(h).unbind(dim=-1)
+    wanted = torch.stack([torch.atan2(sin, cos), 4 * p], dim=-1)
+    torch.testing.assert_close(model.rollout(z0, actions)[0, :, 3], wanted)
