@@ -31,6 +31,7 @@ STYLE = {  # model: (colour, dash)
     "readout alone": ("0.1", "-."),
     "perturbed truth": ("0.1", "--"),
     "Hamiltonian": (PALETTE[0], "-"),
+    "Hamiltonian, as it ships": (PALETTE[0], ":"),
     "free force": (PALETTE[8], "--"),
     "true law from there": ("0.1", "--"),
     "linear map": (PALETTE[5], "--"),
