@@ -20,6 +20,7 @@ from .dynamics import (
 from .encoders import MomentumHead, SlotEncoder, TurnEncoder
 from .energies import AngleEnergy, ContactEnergy
 from .episodes import FRAME, FRAMES_PER_SECOND
+from .timing import TimedDynamics
 
 DT = 1 / FRAMES_PER_SECOND
 _BATCH = 250  # pictures encoded or drawn at once
@@ -38,8 +39,8 @@ class Parts(NamedTuple):
 
 
 def pendulum_parts(n_frames=8, hidden=64, residual=0.0):
-    """An angle, turned about a pivot; friction that may depend on the state."""
-    dynamics = ControlledDynamics(
+    """An angle, turned about a pivot; friction may depend on the state, and when a push acts is learned."""
+    dynamics = TimedDynamics(
         AngleEnergy(1, hidden),
         ScaledLinear(1, 1, scale=6.0),
         StateDamping(Angle, 1),
