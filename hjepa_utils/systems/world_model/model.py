@@ -76,7 +76,8 @@ class HamiltonianWorldModel(SavedModel):
 
     `world` is one of `WORLDS`; `settings` are the arguments of its parts. z = (q, p) is (B, D), q in
     radians or in half-widths of the picture, p in these per second. Weights start as torch draws them:
-    build the model inside `seeded(seed)`.
+    build the model inside `seeded(seed)`, and call `eval()` once it is trained: momenta of balls are then
+    read across contacts (`PathMomentum`).
     """
 
     def __init__(self, world="pendulum", **settings):
@@ -88,6 +89,11 @@ class HamiltonianWorldModel(SavedModel):
         self.coordinates, self.nothing, self.max_action = parts.coordinates, parts.nothing, parts.max_action
         self.encoder, self.momentum, self.dynamics = parts.encoder, parts.momentum, parts.dynamics
         self.decoder = parts.decoder
+
+    @classmethod
+    def from_pretrained(cls, folder):
+        """Load what `save_pretrained` wrote, on the CPU, to predict with. Raises as `SavedModel` does."""
+        return super().from_pretrained(folder).eval()
 
     def config(self):
         return {"world": self.world, **self.settings}
