@@ -8,6 +8,7 @@ from torch import nn
 from ...dynamics.planning import cem
 from ...dynamics.saved import SavedModel
 from ...runs.checks import whole_number
+from .bounces import BouncingDynamics, HardBodies
 from .coordinates import Angle, Place
 from .decoders import MovedTemplates, TurnedTemplate
 from .dynamics import (
@@ -18,8 +19,9 @@ from .dynamics import (
     StateDamping,
 )
 from .encoders import MomentumHead, SlotEncoder, TurnEncoder
-from .energies import AngleEnergy, ContactEnergy
+from .energies import AngleEnergy
 from .episodes import FRAME, FRAMES_PER_SECOND
+from .reading import PathMomentum
 from .timing import TimedDynamics
 
 DT = 1 / FRAMES_PER_SECOND
@@ -51,17 +53,17 @@ def pendulum_parts(n_frames=8, hidden=64, residual=0.0):
     return Parts(Angle, TurnEncoder(), momentum, dynamics, TurnedTemplate(), 1.0, 2.0)
 
 
-def balls_parts(n_bodies=2, n_frames=4, residual=0.0, wall=0.95, contact=0.2, substeps=6):
-    """Bodies in a box, which touch walls and each other; one constant friction."""
-    dynamics = ControlledDynamics(
-        ContactEnergy(n_bodies, wall, contact),
+def balls_parts(n_bodies=2, n_frames=4, residual=0.0, wall=0.95, contact=0.2, substeps=2):
+    """Bodies in a box, which touch walls and each other as hard things; one constant friction."""
+    dynamics = BouncingDynamics(
+        HardBodies(n_bodies, wall, contact),
         ScaledLinear(2, 2 * n_bodies, scale=6.0),
         ConstantDamping(),
         BoundedResidual(Place, 2 * n_bodies, residual) if residual else None,
         dt=DT,
         substeps=substeps,
     )
-    momentum = MomentumHead(Place, 2 * n_bodies, 2, n_frames=n_frames, dt=DT, hidden=0)
+    momentum = PathMomentum(dynamics, Place, 2 * n_bodies, 2, n_frames=n_frames, dt=DT, hidden=0)
     encoder, decoder = SlotEncoder(n_bodies), MovedTemplates(n_bodies)
     return Parts(Place, encoder, momentum, dynamics, decoder, 0.0, 1.0)
 
@@ -74,7 +76,8 @@ class HamiltonianWorldModel(SavedModel):
 
     `world` is one of `WORLDS`; `settings` are the arguments of its parts. z = (q, p) is (B, D), q in
     radians or in half-widths of the picture, p in these per second. Weights start as torch draws them:
-    build the model inside `seeded(seed)`.
+    build the model inside `seeded(seed)`, and call `eval()` once it is trained: momenta of balls are then
+    read across contacts (`PathMomentum`).
     """
 
     def __init__(self, world="pendulum", **settings):
@@ -86,6 +89,11 @@ class HamiltonianWorldModel(SavedModel):
         self.coordinates, self.nothing, self.max_action = parts.coordinates, parts.nothing, parts.max_action
         self.encoder, self.momentum, self.dynamics = parts.encoder, parts.momentum, parts.dynamics
         self.decoder = parts.decoder
+
+    @classmethod
+    def from_pretrained(cls, folder):
+        """Load what `save_pretrained` wrote, on the CPU, to predict with. Raises as `SavedModel` does."""
+        return super().from_pretrained(folder).eval()
 
     def config(self):
         return {"world": self.world, **self.settings}

@@ -60,7 +60,8 @@ def test_from_pretrained_gives_it_back(world, tmp_path):
     with seeded(1):
         model = HamiltonianWorldModel(world, n_frames=3, residual=0.5).eval()
     model.save_pretrained(tmp_path)
-    again = HamiltonianWorldModel.from_pretrained(tmp_path).eval()
+    again = HamiltonianWorldModel.from_pretrained(tmp_path)
+    assert not again.training
     shown = pictures(2, 3)
     with torch.no_grad():
         z, z_again = model.encode(shown), again.encode(shown)
