@@ -34,6 +34,8 @@ STYLE = {  # model: (colour, dash)
     "Hamiltonian, as it ships": (PALETTE[0], ":"),
     "free force": (PALETTE[8], "--"),
     "true law from there": ("0.1", "--"),
+    "law known": ("0.1", "-."),
+    "random": ("0.5", ":"),
     "linear map": (PALETTE[5], "--"),
     "linear extrapolation": ("#8a7d00", ":"),
     "training mean": ("0.6", "--"),
