@@ -34,10 +34,15 @@ class Planner:
         self.dynamics, self.utility, self.settings = dynamics, utility, settings
         self.follow, self.plan, self._done = follow, None, 0
 
+    @property
+    def due(self):
+        """Whether the next call plans, and looks at its z, or goes on with the last plan."""
+        return self._done % self.follow == 0
+
     def __call__(self, z):
         if self.plan is not None:
             self.plan = torch.cat([self.plan[:, 1:], self.plan[:, -1:]], dim=1)
-        if self._done % self.follow == 0:
+        if self.due:
             self.plan = plan_actions(self.dynamics, z, self.utility, mean=self.plan, **self.settings)
         self._done += 1
         return self.plan[:, 0]
@@ -47,7 +52,7 @@ class PicturePlanner:
     """The same from pictures: whoever acts on a `Stage` is called with it, and looks at its pictures alone.
 
     `model` is a `HamiltonianWorldModel`, or has its `places`, `momentum`, `dynamics` and sizes. Until
-    there are K pictures nothing is done. `z` is what the last plan started from.
+    there are K pictures nothing is done. `z` is what the last plan was made from.
     """
 
     def __init__(self, model, utility, *, rng, **settings):
@@ -58,14 +63,20 @@ class PicturePlanner:
     @torch.no_grad()
     def __call__(self, stage):
         """The actions (B, A) for what the stage shows now."""
-        before = self.model.n_frames
         self.seen.append(self.model.places(stage.pictures()[:, None])[:, 0])
-        if len(self.seen) < before:
+        if len(self.seen) < self.model.n_frames:
             return torch.zeros(len(self.seen[0]), self.model.action_dim)
+        if self.planner.due:
+            self.z = self.state(stage)
+        return self.planner(self.z)
+
+    @torch.no_grad()
+    def state(self, stage):
+        """z (B, D) of the picture that was looked at last, from what was seen and done before it."""
+        before = self.model.n_frames
         q = torch.stack(self.seen[-before:], dim=1)
         done = torch.stack(stage.actions[len(stage.actions) + 1 - before :], dim=1)
-        self.z = torch.cat([q[:, -1], self.model.momentum(q, done)], dim=-1)
-        return self.planner(self.z)
+        return torch.cat([q[:, -1], self.model.momentum(q, done)], dim=-1)
 
 
 class SolverModel(nn.Module):
