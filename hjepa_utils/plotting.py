@@ -37,6 +37,8 @@ STYLE = {  # model: (colour, dash)
     "Hamiltonian, springs": (PALETTE[1], "-."),
     "Hamiltonian, smooth V and U": (PALETTE[2], "--"),
     "free flight": ("#8a7d00", "-."),
+    "law known": ("0.1", "-."),
+    "random": ("0.5", ":"),
     "linear map": (PALETTE[5], "--"),
     "linear extrapolation": ("#8a7d00", ":"),
     "training mean": ("0.6", "--"),

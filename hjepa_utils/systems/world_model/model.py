@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from ...dynamics.planning import cem
+from ...dynamics.planning import plan_actions
 from ...dynamics.saved import SavedModel
 from ...runs.checks import whole_number
 from .bounces import BouncingDynamics, HardBodies
@@ -101,7 +101,7 @@ class HamiltonianWorldModel(SavedModel):
     @property
     def action_dim(self):
         """A, the numbers of an action."""
-        return self.dynamics.control.in_features
+        return self.momentum.action_dim
 
     @property
     def n_frames(self):
@@ -149,23 +149,16 @@ class HamiltonianWorldModel(SavedModel):
         return (drawn.clamp(0, 1) * 255).round().byte().unflatten(0, z.shape[:-1])
 
     @torch.no_grad()
-    def plan(self, z0, utility, *, rng, horizon=30, mean=None, **settings):
-        """Actions (B, horizon, A) of high utility by `cem`, from z0 (B, D).
+    def plan(self, frames, utility, *, rng, actions=None, **settings):
+        """Actions (B, horizon, A) of high utility from the last picture on: `plan_actions` after `encode`.
 
         `utility(states, actions)`: (B, n, horizon + 1, D), (B, n, horizon, A) → (B, n), the higher the
-        better. `mean` is a first guess, such as the last plan moved on by a frame; `settings` are
-        those of `cem`.
+        better. `settings` are `horizon`, 30 frames unless given, `mean` and those of `cem`. Raises as both
+        functions do.
         """
-        if mean is None:
-            mean = torch.zeros(len(z0), horizon, self.action_dim, dtype=z0.dtype, device=z0.device)
-
-        def cost(actions):
-            start = z0[:, None].expand(-1, actions.shape[1], -1)
-            return -utility(self.dynamics.rollout(start, actions), actions)
-
-        bound = self.max_action
-        settings = {"min_std": 0.025 * bound} | settings
-        return cem(cost, mean, 0.75 * bound, rng=rng, low=-bound, high=bound, **settings)
+        z0 = self.encode(frames, actions)
+        sizes = {"action_dim": self.action_dim, "bound": self.max_action}
+        return plan_actions(self.dynamics, z0, utility, rng=rng, **sizes, **settings)
 
     def _checked(self, actions, shape):
         actions = torch.as_tensor(actions)
