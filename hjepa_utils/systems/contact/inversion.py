@@ -6,9 +6,9 @@ from .paths import states_at
 from .readout import frames_up_to
 
 STEPS, RATE = 150, 0.03
+AT_ONCE = 512  # states: what they need then stays in a processor's cache
 
 
-@torch.enable_grad()
 def invert(dynamics, readouts, clips, starts, *, n_steps=STEPS, lr=RATE):
     """States (n_starts, n, D_state) and their residuals (n_starts, n), by Adam from `starts`, shaped alike.
 
@@ -16,10 +16,19 @@ def invert(dynamics, readouts, clips, starts, *, n_steps=STEPS, lr=RATE):
     middle, averaged over `readouts`; every start keeps the best state that it has passed. The times of
     contacts within the clips are differentiated.
     """
-    n_starts, n, _ = starts.shape
-    target, frames = clips.repeat(n_starts, 1, 1), frames_up_to(clips.shape[1])
-    states = starts.detach().reshape(n_starts * n, -1).clone().requires_grad_()
-    best, least = states.detach().clone(), torch.full((n_starts * n,), torch.inf, dtype=clips.dtype)
+    rows, targets = starts.detach().flatten(0, 1), clips.repeat(len(starts), 1, 1)
+    parts = [
+        _invert(dynamics, readouts, target, some, n_steps, lr)
+        for some, target in zip(rows.split(AT_ONCE), targets.split(AT_ONCE), strict=True)
+    ]
+    best, least = (torch.cat(part) for part in zip(*parts, strict=True))
+    return best.reshape(starts.shape), least.reshape(starts.shape[:2])
+
+
+@torch.enable_grad()
+def _invert(dynamics, readouts, target, starts, n_steps, lr):
+    states, frames = starts.clone().requires_grad_(), frames_up_to(target.shape[1])
+    best, least = starts.clone(), torch.full((len(starts),), torch.inf, dtype=target.dtype)
     optimiser = torch.optim.Adam([states], lr)
     for step in range(n_steps):
         optimiser.param_groups[0]["lr"] = lr * (1 - step / n_steps)
@@ -31,13 +40,11 @@ def invert(dynamics, readouts, clips, starts, *, n_steps=STEPS, lr=RATE):
         best = torch.where(better[:, None], states.detach(), best)
         (states.grad,) = torch.autograd.grad(residual.sum(), states)
         optimiser.step()
-    return best.reshape(starts.shape), least.reshape(n_starts, n)
+    return best, least
 
 
 def find_states(dynamics, readouts, clips, guess, *, generator, n_starts=24, n_kept=6, spread=(0.07, 0.4)):
-    """The likeliest states at the last of clips (n, K, D): (n_kept, n, D_state), residuals (n_kept, n).
-
-    The best come first.
+    """The likeliest states at the last of clips (n, K, D), best first, and their residuals (n_kept, n).
 
     Short searches from the guess and from `n_starts` - 1 places around it, off by `spread` in positions and
     velocities; then long ones from the `n_kept` that explain the clips best. What follows from several
