@@ -12,9 +12,10 @@ from ...dynamics.hamiltonian import check_state
 from ...dynamics.integrators import check_n_steps
 from ...dynamics.saved import read_config
 from ...latents.windows import Clips, Standardiser, first_not_finite
+from ...runs.checkpoints import resumable
 from ...runs.checks import whole_number
 from ...runs.files import write_json
-from ...runs.fingerprint import hash_tensors
+from ...runs.fingerprint import hash_code, hash_tensors
 from .chain import LONG, search
 from .doubts import doubts_of
 from .inversion import find_states, weights
@@ -113,12 +114,31 @@ class ContactLatents(nn.Module):
         """States (n_kept, n, D_state) behind z0 (n, D), best first, and their residuals (n_kept, n)."""
         return self.states_behind(z0[:, None])
 
-    def states_behind(self, clips):
-        """The same for neighbouring clips (n, K, D): the states at the middle of the last."""
-        clips = (clips - self.mean) / self.unit
-        generator = torch.Generator().manual_seed(self.seed)
-        options = {"generator": generator, "n_starts": self.n_starts, "n_kept": self.n_kept}
-        return find_states(self.dynamics, list(self.readouts), clips, self.guess, **options)
+    def states_behind(self, clips, checkpoint=None):
+        """The same for neighbouring clips (n, K, D): the states at the middle of the last.
+
+        It takes a third of a second for each of n; with a file `checkpoint`, the same call finds them there.
+        """
+        options = {"n_starts": self.n_starts, "n_kept": self.n_kept}
+        parts = self.dynamics, list(self.readouts), (clips - self.mean) / self.unit, self.guess
+
+        def found():
+            generator = torch.Generator().manual_seed(self.seed)
+            return find_states(*parts, generator=generator, **options)
+
+        if checkpoint is None:
+            return found()
+        residuals = torch.zeros(self.n_kept, len(clips))
+        states = residuals[..., None].repeat(1, 1, 2 * self.dynamics.n_bodies * self.dynamics.n_dims)
+        made_from = {**options, "seed": self.seed, "code": hash_code(find_states)}
+        made_from |= {"model": hash_tensors(self.state_dict()), "clips": hash_tensors({"clips": clips})}
+        for _ in resumable(
+            checkpoint, 1, fingerprint=made_from, history=[], modules={}, label="states behind latents",
+            tensors={"states": states, "residuals": residuals},
+        ):  # fmt: skip
+            for kept, new in zip((states, residuals), found(), strict=True):
+                kept.copy_(new)
+        return states, residuals
 
     def rollout(self, z0, n_steps):
         """(…, D) → (…, n_steps + 1, D), one clip to the next."""
