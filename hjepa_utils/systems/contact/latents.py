@@ -128,7 +128,7 @@ class ContactLatents(nn.Module):
 
         if checkpoint is None:
             return found()
-        residuals = torch.zeros(self.n_kept, len(clips))
+        residuals = torch.zeros(self.n_kept, len(clips), dtype=clips.dtype)
         states = residuals[..., None].repeat(1, 1, 2 * self.dynamics.n_bodies * self.dynamics.n_dims)
         made_from = {**options, "seed": self.seed, "code": hash_code(find_states)}
         made_from |= {"model": hash_tensors(self.state_dict()), "clips": hash_tensors({"clips": clips})}

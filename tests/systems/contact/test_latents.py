@@ -143,7 +143,7 @@ def test_latents_are_predicted_by_the_bodies_behind_them(table):
     assert (kinetic / dynamics.energy(true) - 1).abs().median() < 0.01
 
 
-def test_two_clips_tell_more_than_one(table):
+def test_two_clips_tell_more_than_one(table, tmp_path):
     dynamics, states = table
     at, model = states[:, 64], readout(2)
     z = model.of_windows(dynamics.states_at(states[:, 60], list(frames_seen(n_clips=7))))
@@ -161,6 +161,10 @@ def test_two_clips_tell_more_than_one(table):
     assert two.shape == one.shape == (12, 6, 24) and torch.equal(two[:, 0], z[:, 1])
     errors = [(predicted - z[:, 1:]).square().mean(dim=(1, 2)).median() for predicted in (two, one)]
     assert errors[0] < errors[1]
+    for _ in range(2):  # the second time from the file
+        kept = predictor.states_behind(z[:, :2], tmp_path / "states.safetensors")
+        assert torch.equal(kept[0], found) and torch.equal(kept[1], residuals)
+    assert len(list(tmp_path.iterdir())) == 1
     batched = predictor.rollout_from(z[:, :2].reshape(3, 4, 2, 24), 5)
     assert torch.equal(batched.flatten(0, 1), two)
 
