@@ -61,7 +61,7 @@ def publish_some(run_folder, target, names, *, since):
 def publish_models(run_folder, assets):
     """Ship the models of a run, as `load_model` finds them.
 
-    Notebook 3's and 11's, if their encoder is the one that ships, notebook 10's contact dynamics, world models.
+    Notebook 3's and 11's, if their encoder is the one that ships, 10's contact dynamics, and world models.
     """
     saved, names = json.loads((run_folder / "results.json").read_text()), {}
     if saved["run"].get("encoder") == "embedded":
