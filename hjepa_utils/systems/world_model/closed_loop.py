@@ -32,7 +32,8 @@ class Planner:
         if whole_number(follow, "follow") < 1:
             raise ValueError(f"a plan is followed for 1 frame or more, got {follow}")
         self.dynamics, self.utility, self.settings = dynamics, utility, settings
-        self.follow, self.plan, self._done = follow, None, 0
+        self.follow, self._done = follow, 0
+        self.plan: torch.Tensor | None = None  # (B, horizon, A)
 
     @property
     def due(self):
@@ -45,6 +46,7 @@ class Planner:
         if self.due:
             self.plan = plan_actions(self.dynamics, z, self.utility, mean=self.plan, **self.settings)
         self._done += 1
+        assert self.plan is not None  # the first call is due
         return self.plan[:, 0]
 
 
