@@ -22,6 +22,7 @@ from .dynamics.entities import EntityHamiltonian, InteractionNetwork
 from .dynamics.hamiltonian import HNN, FeatureHamiltonian, Hamiltonian, SeparableHNN, fourier_features
 from .dynamics.implicit import implicit_midpoint_step, stormer_verlet_step
 from .dynamics.integrators import driven_rollout, euler_step, leapfrog_step, rk4_step, rollout, tao_step
+from .dynamics.planning import cem
 from .dynamics.predictors import (
     DrivenDynamics,
     HamiltonianDynamics,
@@ -99,6 +100,7 @@ from .systems.contact.model import ContactDynamics
 from .systems.contact.tracks import states_from_tracks
 from .systems.hjepa.controls import isotropy_defect
 from .systems.hjepa.paper import PUBLISHED, paper_arms
+from .systems.world_model.model import HamiltonianWorldModel
 
 if TYPE_CHECKING:
     from .latents.clips import encode_video, encode_videos, simulate_latents
@@ -151,6 +153,7 @@ __all__ = [
     "FeatureHamiltonian",
     "Hamiltonian",
     "HamiltonianDynamics",
+    "HamiltonianWorldModel",
     "InEncoderUnits",
     "InteractionNetwork",
     "LatentWindows",
@@ -175,6 +178,7 @@ __all__ = [
     "arm_rollouts",
     "arm_summary",
     "arms_table",
+    "cem",
     "check",
     "clustered_interval",
     "compare_arms",

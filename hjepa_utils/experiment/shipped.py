@@ -1,4 +1,4 @@
-"""Trained predictors with what standardises their input; those that ship: `load_model(name)`."""
+"""Trained models that ship, by `load_model(name)`; predictors of latents with what standardises these."""
 
 from importlib import import_module
 from pathlib import Path
@@ -40,19 +40,37 @@ class InEncoderUnits(nn.Module):
 
     def save_pretrained(self, folder):
         """Save both; the class of `dynamics` reads its own part of the folder by `from_pretrained`."""
-        folder, kind = Path(folder).expanduser(), type(self.dynamics)
-        self.dynamics.save_pretrained(folder)
+        folder = Path(folder).expanduser()
+        save_with_class(self.dynamics, folder)
         tensors = {"mean": self.mean.cpu(), "scale": self.scale.cpu()}
         write_atomically(folder / _STANDARDISER, lambda file: save_file(tensors, file))
-        write_json(folder / _PREDICTOR, {"class": f"{kind.__module__}.{kind.__qualname__}"})
 
     @classmethod
     def from_pretrained(cls, folder):
         """Load what `save_pretrained` wrote, on the CPU. Raises `ValueError` if it is missing or damaged."""
         folder = Path(folder).expanduser()
-        module, _, kind = read_config(folder / _PREDICTOR)["class"].rpartition(".")
-        dynamics = getattr(import_module(module), kind).from_pretrained(folder)
-        return cls(dynamics, Standardiser(**load_file(folder / _STANDARDISER))).eval()
+        return cls(_of_its_class(folder), Standardiser(**load_file(folder / _STANDARDISER))).eval()
+
+
+def save_with_class(model, folder):
+    """`model.save_pretrained(folder)`, and its class beside it, for `load_with_class`."""
+    folder, kind = Path(folder).expanduser(), type(model)
+    model.save_pretrained(folder)
+    (folder / _STANDARDISER).unlink(missing_ok=True)  # of another model
+    write_json(folder / _PREDICTOR, {"class": f"{kind.__module__}.{kind.__qualname__}"})
+
+
+def load_with_class(folder):
+    """The model in a folder, on the CPU: as `InEncoderUnits` if it has a standardiser, else by itself."""
+    folder = Path(folder).expanduser()
+    if (folder / _STANDARDISER).exists():
+        return InEncoderUnits.from_pretrained(folder)
+    return _of_its_class(folder).eval()
+
+
+def _of_its_class(folder):
+    module, _, kind = read_config(folder / _PREDICTOR)["class"].rpartition(".")
+    return getattr(import_module(module), kind).from_pretrained(folder)
 
 
 def shipped_models():
@@ -61,14 +79,16 @@ def shipped_models():
 
 
 def load_model(name):
-    """The trained predictor of that name, on the CPU, as `InEncoderUnits`.
+    """The trained model of that name, on the CPU; predictors of latents as `InEncoderUnits`.
 
     "hnn" and "mlp" are notebook 3's, trained at the paper's scale with seed 0 on latents of the embedded
     encoder, D = 192. Their test errors are the published ones but for rounding: 1.331 and 0.999, where
     that run has 1.331 and 1.002. "contact" is notebook 10's `ContactDynamics` of two balls, D = 8: positions
-    in px and then velocities in px/s, a step is 2/15 s. Raises `ValueError` with the names there are for
-    another one.
+    in px and then velocities in px/s, a step is 2/15 s. "contact_latents" is notebook 11's `ContactLatents`,
+    D = 192: of its searches, a sure one that reads held-out training videos best. "world_model_pendulum" and
+    "world_model_balls" are the `HamiltonianWorldModel`s of notebooks 20 and 22. Raises `ValueError` with the
+    names there are for another one.
     """
     if name not in shipped_models():
         raise ValueError(f"no model {name!r} ships with the project; there are {', '.join(shipped_models())}")
-    return InEncoderUnits.from_pretrained(ASSETS / name)
+    return load_with_class(ASSETS / name)

@@ -6,9 +6,9 @@ from ..runs.results import read_results
 
 ABOUT_THE_BALLS = (
     "01_generate_videos", "06_pretrain_embedded_encoder", "08_controls", "09_true_state", "10_contact",
-    "11_contact_latents",
+    "11_contact_latents", "20_world_model", "21_planning", "22_pushed_balls",
 )  # fmt: skip
-REASON = "they make the simulated balls and their encoder, or need the balls' true states"
+REASON = "they make simulated worlds and their encoders, or need true states"
 WHICH_ENCODER = (
     "note: the embedded encoder was trained on two balls on black and may miss what matters in your videos; "
     f"for a real one add --encoder {PAPER_ENCODER} (a download of 1.3 GB; 2 to 7 s a clip without a GPU)"

@@ -7,10 +7,11 @@ from pathlib import Path
 import nbformat
 
 from ..experiment.ledger import all_claims
-from ..experiment.shipped import InEncoderUnits
+from ..experiment.shipped import InEncoderUnits, load_with_class, save_with_class
 from ..runs.files import write_atomically, write_json
 
 MAX_NOTEBOOK_KB = 300  # GitHub shows larger notebooks late or not at all
+WORLD_MODELS = {"world_model_pendulum": "20_world_model", "world_model_balls": "22_pushed_balls"}
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -60,16 +61,18 @@ def publish_some(run_folder, target, names, *, since):
 def publish_models(run_folder, assets):
     """Ship the models of a run, as `load_model` finds them.
 
-    Notebook 3's, if their encoder is the one that ships, and notebook 10's contact dynamics.
+    Notebook 3's and 11's, if their encoder is the one that ships, 10's contact dynamics, and world models.
     """
-    saved = json.loads((run_folder / "results.json").read_text())
-    names = (
-        {"HNN": "03_train_hnn", "MLP": "03_train_hnn"} if saved["run"].get("encoder") == "embedded" else {}
-    )
+    saved, names = json.loads((run_folder / "results.json").read_text()), {}
+    if saved["run"].get("encoder") == "embedded":
+        names = {"HNN": "03_train_hnn", "MLP": "03_train_hnn", "contact_latents": "11_contact_latents"}
     for name, notebook in (names | {"contact": "10_contact"}).items():
         if notebook in saved["results"]:
             trained = InEncoderUnits.from_pretrained(run_folder / notebook / name)
             trained.save_pretrained(assets / name.lower())
+    for name, notebook in WORLD_MODELS.items():
+        if notebook in saved["results"]:
+            save_with_class(load_with_class(run_folder / notebook / name), assets / name)
 
 
 def _pictures(folder):

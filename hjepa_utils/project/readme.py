@@ -34,15 +34,15 @@ def short_table(saved):
     controls = saved["results"]["08_controls"]["tables"]["Controls"]
     columns = ["model", "error, test videos [95 %]"]
     rows = [row[:2] for row in controls["rows"] if row[0] in SHORT]
-    if contact := _contact(saved, "test videos"):
-        fresh = [_contact(saved, "fresh videos", row[0]) for row in rows]
+    if contact := _compared(saved, "test videos"):
+        fresh = [_compared(saved, "fresh videos", row[0]) for row in rows]
         rows = [[*row, error.fixed(2)] for row, error in zip(rows, fresh, strict=True)]
-        first = ["contact dynamics, no labels", contact.fixed(2), _contact(saved, "fresh videos").fixed(2)]
+        first = ["contact dynamics, no labels", contact.fixed(2), _compared(saved, "fresh videos").fixed(2)]
         columns, rows = [*columns, "error, fresh videos [95 %]"], [first, *rows]
     return markdown(table(columns, rows))
 
 
-def _contact(saved, videos, model="contact"):
+def _compared(saved, videos, model="contact"):
     """Notebook 11's `Summary` of a model on those videos, None where that is not published."""
     published = saved["results"].get("11_contact_latents")
     return published and Summary.from_dict(published["compared"][videos][model])
@@ -64,8 +64,8 @@ def answer(saved):
         f"is {published:.1f} times lower than a plain network's (MLP). Here it is {1 / ratio.mean:.1f} times "
         f"the MLP's [{low:.1f}, {high:.1f}], and a {best} errs less than any network."
     )
-    if contact := _contact(saved, "fresh videos"):
-        linear = _contact(saved, "fresh videos", "linear map")
+    if contact := _compared(saved, "fresh videos"):
+        linear = _compared(saved, "fresh videos", "linear map")
         text += (
             " Bodies and bounces can be found in the same embeddings without labels. A Hamiltonian model of "
             f"them has an error of {contact.fixed(2)} on fresh videos; the linear map's is {linear.fixed(2)}."

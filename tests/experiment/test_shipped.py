@@ -16,6 +16,7 @@ from hjepa_utils import (
     shipped_models,
     simulate_collisions,
 )
+from hjepa_utils.experiment.shipped import load_with_class, save_with_class
 from hjepa_utils.latents.windows import Standardiser
 
 
@@ -67,3 +68,13 @@ def test_on_a_fresh_video_the_mlp_beats_persistence_and_the_hnn_keeps_its_energy
         spread = hnn.dynamics.energy(hnn.standardiser(latents)).std()
     assert error < (windows[:, :1] - windows).square().mean()
     assert (energy - energy[:, :1]).abs().max() < spread
+
+
+def test_a_model_without_a_standardiser_comes_back_as_it_is(tmp_path):
+    mlp = BaselineMLP(4, (8,))
+    InEncoderUnits(mlp, Standardiser.identity(4)).save_pretrained(tmp_path / "small")
+    save_with_class(mlp, tmp_path / "small")  # over another model, which had one
+    again = load_with_class(tmp_path / "small")
+    assert isinstance(again, BaselineMLP) and not again.training
+    z = torch.randn(5, 4, generator=torch.manual_seed(1))
+    torch.testing.assert_close(again.rollout(z, 3), mlp.rollout(z, 3), rtol=0, atol=0)

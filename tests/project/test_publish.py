@@ -10,10 +10,12 @@ from hjepa_utils import (
     BaselineMLP,
     ContactDynamics,
     HamiltonianDynamics,
+    HamiltonianWorldModel,
     InEncoderUnits,
     Standardiser,
     load_model,
 )
+from hjepa_utils.experiment.shipped import save_with_class
 from hjepa_utils.project.publish import publish_models, publish_some
 
 
@@ -55,3 +57,12 @@ def test_models_on_the_encoder_that_ships_become_those_that_ship(tmp_path, monke
     for name, model in models.items() if assets.exists() else ():
         expected = InEncoderUnits(model, standardiser).rollout(z, 3)
         torch.testing.assert_close(load_model(name.lower()).rollout(z, 3), expected, rtol=0, atol=0)
+
+
+def test_a_world_model_ships_as_it_is(tmp_path, monkeypatch):
+    run, assets = tmp_path / "paper", tmp_path / "assets"
+    save_with_class(HamiltonianWorldModel(n_frames=3), run / "20_world_model" / "world_model_pendulum")
+    (run / "results.json").write_text(json.dumps({"run": {}, "results": {"20_world_model": {}}}))
+    publish_models(run, assets)
+    monkeypatch.setattr("hjepa_utils.experiment.shipped.ASSETS", assets)
+    assert load_model("world_model_pendulum").n_frames == 3

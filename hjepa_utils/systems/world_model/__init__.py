@@ -1,0 +1,1 @@
+"""A Hamiltonian world model: pictures to phase space, driven and damped dynamics, pictures again, plans."""
