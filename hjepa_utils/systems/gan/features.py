@@ -22,7 +22,6 @@ _TAKEN_TOGETHER = 64  # videos
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    n_updates: int = 2000
     batch_size: int = 32
     lr: float = 1e-3
     average: float = 0.99
@@ -69,7 +68,9 @@ class VideoEncoder(SavedModel):
         return self.body(pictures.transpose(1, 2))
 
 
-def fit_encoder(encoder, videos, *, seed, checkpoint=None, label="encoder", save_every=200, **settings):
+def fit_encoder(
+    encoder, videos, *, seed, n_updates=2000, checkpoint=None, label="encoder", save_every=200, **settings
+):
     """Train a `VideoEncoder` to say where the bodies of `ToyVideos` are; returns its average and a history.
 
     As `fit_gan`; `settings` are the fields of `EncoderSettings`, `error` in the history is in half pictures.
@@ -88,8 +89,8 @@ def fit_encoder(encoder, videos, *, seed, checkpoint=None, label="encoder", save
         return {"error": error.sqrt()}
 
     return train(
-        update, {"model": encoder}, {"Adam": optimiser}, videos, settings, seed=seed, checkpoint=checkpoint,
-        keep=(), watch=None, save_every=save_every, label=label, shown=("error",),
+        update, {"model": encoder}, {"Adam": optimiser}, videos, settings, seed=seed, n_updates=n_updates,
+        checkpoint=checkpoint, keep=(), watch=None, save_every=save_every, label=label, shown=("error",),
     )  # fmt: skip
 
 

@@ -16,9 +16,11 @@ from ...runs.hardware import pick_encoder_dtype
 
 
 def train(
-    update, modules, optimisers, videos, settings, *, seed, checkpoint, keep, watch, save_every, label, shown
-):
-    """`update(step, rng)` again and again; every one draws from a seed of its own."""
+    update, modules, optimisers, videos, settings, *, seed, n_updates, checkpoint, keep, watch, save_every,
+    label, shown,
+):  # fmt: skip
+    """`update(step, rng)` again and again; every one draws from a seed of its own, so that the first ones
+    of a longer training are a shorter one."""
     seed, model = checked_seed(seed), modules["model"]
     average, history, made_from, file = copy.deepcopy(model), [], {}, None
     if checkpoint:
@@ -34,7 +36,7 @@ def train(
     for module in (*modules.values(), average):
         module.train()
     for step in resumable(
-        file, settings.n_updates, fingerprint=made_from, history=history,
+        file, n_updates, fingerprint=made_from, history=history,
         modules=modules | {"average": average}, optimisers=optimisers, every=save_every,
         label=label, unit="update", shown=shown,
     ):  # fmt: skip
@@ -49,7 +51,7 @@ def train(
             average.save_pretrained(_kept(checkpoint, step + 1, averaged=True))
         if watch:
             watch(step + 1, average)
-    _check_kept(checkpoint, keep, settings.n_updates)
+    _check_kept(checkpoint, keep, n_updates)
     return average.eval(), history
 
 
@@ -65,11 +67,11 @@ def _check_kept(checkpoint, keep, n_updates):
 
 @torch.no_grad()
 def follow(average, model, decay):
-    """average ← decay · average + (1 - decay) · model; running means of batches as they are."""
-    for mine, its in zip(average.parameters(), model.parameters(), strict=True):
+    """average ← decay · average + (1 - decay) · model, running means of batches too: those of the averaged
+    weights lag as these do."""
+    of_average, of_model = (module.state_dict().values() for module in (average, model))
+    for mine, its in zip(of_average, of_model, strict=True):
         mine.lerp_(its, 1 - decay)
-    for mine, its in zip(average.buffers(), model.buffers(), strict=True):
-        mine.copy_(its)
 
 
 def kept_model(kind, checkpoint, update, *, averaged=True):

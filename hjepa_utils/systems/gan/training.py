@@ -13,7 +13,6 @@ from .networks import to_unit
 class GANSettings:
     """Stabilised, for all GANs alike; `PUBLISHED` are the paper's."""
 
-    n_updates: int = 10_000
     batch_size: int = 16
     n_frames: int = 16
     generator_lr: float = 4e-4
@@ -30,7 +29,6 @@ PUBLISHED = {"generator_lr": 2e-4, "r1": 0.0}  # with Discriminators(batch_norm=
 
 @dataclass(frozen=True)
 class HGNSettings:
-    n_updates: int = 10_000
     batch_size: int = 16
     n_frames: int = 16
     lr: float = 1e-3
@@ -40,18 +38,18 @@ class HGNSettings:
 
 
 def fit_gan(
-    model, discriminators, videos, *, seed, checkpoint=None, keep=(), watch=None, label="training",
-    save_every=200, **settings,
+    model, discriminators, videos, *, seed, n_updates=10_000, checkpoint=None, keep=(), watch=None,
+    label="training", save_every=200, **settings,
 ):  # fmt: skip
     """Train a `VideoGAN` against `Discriminators` on `ToyVideos`; returns its average and a history.
 
     `model` is trained in place, on the device where it lies; the first value returned is the running average
     of its weights, the second a list with a dict per update: the losses. With a folder `checkpoint` the
-    training goes on where it stopped, having saved its state after every `save_every` updates, and both
-    models are saved there after each update named in `keep` (`kept_model`). `watch(update, average)` is
-    called after each update and changes nothing. `settings` are the fields of `GANSettings`. Raises
-    `ValueError` for a loss that is not finite, for `cyclic` with a motion that has no momenta, and for
-    discriminators of another number of frames.
+    training goes on where it stopped, also to more updates than it was begun with: its state is saved after
+    every `save_every` updates, and both models after each update named in `keep` (`kept_model`).
+    `watch(update, average)` is called after each update and changes nothing. `settings` are the fields of
+    `GANSettings`. Raises `ValueError` for a loss that is not finite, for `cyclic` with a motion that has no
+    momenta, and for discriminators of another number of frames.
     """
     settings = GANSettings(**settings)
     if settings.cyclic and not hasattr(model.motion, "momentum_rates"):
@@ -86,13 +84,17 @@ def fit_gan(
 
     modules, shown = {"model": model, "discriminators": discriminators}, ("video", "generator_video")
     optimisers = {"generator": down, "discriminators": up}
-    how = {"seed": seed, "checkpoint": checkpoint, "keep": keep, "watch": watch, "save_every": save_every}
-    return train(update, modules, optimisers, videos, settings, label=label, shown=shown, **how)
+    how = {
+        "seed": seed, "n_updates": n_updates, "checkpoint": checkpoint, "keep": keep, "watch": watch,
+        "save_every": save_every, "label": label, "shown": shown,
+    }  # fmt: skip
+    return train(update, modules, optimisers, videos, settings, **how)
 
 
 def fit_hgn(
-    model, videos, *, seed, checkpoint=None, keep=(), watch=None, label="training", save_every=200, **settings
-):
+    model, videos, *, seed, n_updates=10_000, checkpoint=None, keep=(), watch=None, label="training",
+    save_every=200, **settings,
+):  # fmt: skip
     """The same for an `HGN`, with the fields of `HGNSettings`: λ (E - tolerance²) + KL per number of a video.
 
     E is the mean squared deviation of a pixel in 0 … 1, and λ is `Geco`'s.
@@ -114,8 +116,11 @@ def fit_hgn(
         return losses
 
     modules, optimisers, shown = {"model": model, "geco": geco}, {"Adam": optimiser}, ("error", "divergence")
-    how = {"seed": seed, "checkpoint": checkpoint, "keep": keep, "watch": watch, "save_every": save_every}
-    return train(update, modules, optimisers, videos, settings, label=label, shown=shown, **how)
+    how = {
+        "seed": seed, "n_updates": n_updates, "checkpoint": checkpoint, "keep": keep, "watch": watch,
+        "save_every": save_every, "label": label, "shown": shown,
+    }  # fmt: skip
+    return train(update, modules, optimisers, videos, settings, **how)
 
 
 def _batch(model, videos, settings, rng):

@@ -13,7 +13,7 @@ from hjepa_utils.systems.gan.data import make_videos
 from hjepa_utils.systems.gan.hgn import HGN
 from hjepa_utils.systems.gan.loop import follow, kept_model
 from hjepa_utils.systems.gan.model import VideoGAN
-from hjepa_utils.systems.gan.networks import Discriminators, to_unit
+from hjepa_utils.systems.gan.networks import Discriminators, to_unit, with_float_counts
 from hjepa_utils.systems.gan.training import fit_gan, fit_hgn
 
 SMALL = {"batch_size": 4, "n_frames": 8}
@@ -128,12 +128,23 @@ def test_models_that_were_not_kept_in_time_are_asked_for_in_vain(videos, tmp_pat
         fit_gan(*models(), videos, seed=0, n_updates=2, checkpoint=tmp_path, keep=(1,), **SMALL)
 
 
-def test_the_average_follows_the_model():
-    model, average = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+def test_a_longer_training_goes_on_from_a_shorter_one(videos, tmp_path):
+    fit_gan(*models(), videos, seed=0, n_updates=2, checkpoint=tmp_path, **SMALL)
+    watched = []
+    how = {"checkpoint": tmp_path, "watch": lambda update, average: watched.append(update)}
+    longer, history = fit_gan(*models(), videos, seed=0, n_updates=3, **how, **SMALL)
+    at_once, all_of_it = fit_gan(*models(), videos, seed=0, n_updates=3, **SMALL)
+    assert watched == [3] and history == all_of_it and same(longer, at_once)
+
+
+def test_the_average_follows_the_model_and_its_running_means():
+    model, average = torch.nn.BatchNorm1d(1), torch.nn.BatchNorm1d(1)
+    with_float_counts(model), with_float_counts(average)
     with torch.no_grad():
-        model.weight.fill_(2.0), average.weight.fill_(1.0)
+        model.weight.fill_(2.0), model.running_mean.fill_(4.0)
     follow(average, model, 0.75)
-    assert average.weight.item() == 1.25 and model.weight.item() == 2.0
+    assert average.weight.item() == 1.25 and average.running_mean.item() == 1.0
+    assert model.weight.item() == 2.0
 
 
 def test_half_the_bits_give_nearly_the_same_losses_and_leave_weights_whole(videos, monkeypatch):
