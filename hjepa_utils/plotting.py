@@ -38,7 +38,7 @@ STYLE = {  # model: (colour, dash)
     "free force": (PALETTE[8], "--"),
     "true law from there": ("0.1", "--"),
     "Hamiltonian, springs": (PALETTE[1], "-."),
-    "Hamiltonian, smooth V and U": (PALETTE[2], "--"),
+    "Hamiltonian, smooth V and U": ("#5b3f95", "-."),
     "free flight": ("#8a7d00", "-."),
     "law known": ("0.1", "-."),
     "random": ("0.5", ":"),
