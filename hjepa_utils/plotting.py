@@ -51,7 +51,7 @@ STYLE = {  # model: (colour, dash)
     "HNN-GAN": (PALETTE[9], ":"),
     "MoCoGAN": (PALETTE[3], "-"),
     "HGN": (PALETTE[2], "--"),
-    "real videos": ("0.1", ":"),
+    "real videos": ("0.25", "-"),
 }
 
 
