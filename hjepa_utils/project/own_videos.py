@@ -6,7 +6,8 @@ from ..runs.results import read_results
 
 ABOUT_THE_BALLS = (
     "01_generate_videos", "06_pretrain_embedded_encoder", "08_controls", "09_true_state", "10_contact",
-    "11_contact_latents", "20_world_model", "21_planning", "22_pushed_balls",
+    "11_contact_latents", "20_world_model", "21_planning", "22_pushed_balls", "40_toy_physics",
+    "41_hamiltonian_gan",
 )  # fmt: skip
 REASON = "they make simulated worlds and their encoders, or need true states"
 WHICH_ENCODER = (

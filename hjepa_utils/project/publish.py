@@ -11,7 +11,13 @@ from ..experiment.shipped import InEncoderUnits, load_with_class, save_with_clas
 from ..runs.files import write_atomically, write_json
 
 MAX_NOTEBOOK_KB = 300  # GitHub shows larger notebooks late or not at all
-WORLD_MODELS = {"world_model_pendulum": "20_world_model", "world_model_balls": "22_pushed_balls"}
+SHIPPED_WHOLE = {  # they need no standardiser
+    "world_model_pendulum": "20_world_model",
+    "world_model_balls": "22_pushed_balls",
+    **dict.fromkeys(
+        ("hgan_pendulum", "hnngan_pendulum", "mocogan_pendulum", "hgn_pendulum"), "41_hamiltonian_gan"
+    ),
+}
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -61,7 +67,8 @@ def publish_some(run_folder, target, names, *, since):
 def publish_models(run_folder, assets):
     """Ship the models of a run, as `load_model` finds them.
 
-    Notebook 3's and 11's, if their encoder is the one that ships, 10's contact dynamics, and world models.
+    Notebook 3's and 11's, if their encoder is the one that ships, 10's contact dynamics, world models and
+    generators of videos.
     """
     saved, names = json.loads((run_folder / "results.json").read_text()), {}
     if saved["run"].get("encoder") == "embedded":
@@ -70,7 +77,7 @@ def publish_models(run_folder, assets):
         if notebook in saved["results"]:
             trained = InEncoderUnits.from_pretrained(run_folder / notebook / name)
             trained.save_pretrained(assets / name.lower())
-    for name, notebook in WORLD_MODELS.items():
+    for name, notebook in SHIPPED_WHOLE.items():
         if notebook in saved["results"]:
             save_with_class(load_with_class(run_folder / notebook / name), assets / name)
 

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,6 +18,8 @@ from hjepa_utils import (
 )
 from hjepa_utils.experiment.shipped import save_with_class
 from hjepa_utils.project.publish import publish_models, publish_some
+from hjepa_utils.systems.gan.hgn import HGN
+from hjepa_utils.systems.gan.model import VideoGAN
 
 
 def test_contact_dynamics_ship_whatever_the_encoder(tmp_path, monkeypatch):
@@ -57,6 +60,20 @@ def test_models_on_the_encoder_that_ships_become_those_that_ship(tmp_path, monke
     for name, model in models.items() if assets.exists() else ():
         expected = InEncoderUnits(model, standardiser).rollout(z, 3)
         torch.testing.assert_close(load_model(name.lower()).rollout(z, 3), expected, rtol=0, atol=0)
+
+
+def test_generators_ship_as_they_are(tmp_path, monkeypatch):
+    run, assets, names = tmp_path / "paper", tmp_path / "assets", ("HGAN", "HNN-GAN", "MoCoGAN")
+    models = {f"{name.lower().replace('-', '')}_pendulum": VideoGAN(name, channels=4) for name in names}
+    models["hgn_pendulum"] = HGN(channels=4)
+    for name, model in models.items():
+        save_with_class(model.eval(), run / "41_hamiltonian_gan" / name)
+    (run / "results.json").write_text(json.dumps({"run": {}, "results": {"41_hamiltonian_gan": {}}}))
+    publish_models(run, assets)
+    monkeypatch.setattr("hjepa_utils.experiment.shipped.ASSETS", assets)
+    for name, model in models.items():
+        first, second = (m.sample(2, 3, rng=np.random.default_rng(0)) for m in (model, load_model(name)))
+        assert first.shape == (2, 3, 3, 32, 32) and torch.equal(first, second)
 
 
 def test_a_world_model_ships_as_it_is(tmp_path, monkeypatch):
