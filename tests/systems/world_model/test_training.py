@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers import true_episodes
 
 from hjepa_utils import HamiltonianWorldModel, seeded
 from hjepa_utils.systems.world_model import training
 from hjepa_utils.systems.world_model.gauge import AngleGauge
 from hjepa_utils.systems.world_model.grids import pixel_grid
 from hjepa_utils.systems.world_model.measures import energy_fit
-from hjepa_utils.systems.world_model.pendulum import true_rollout
 
 SHORT = {"n_steps": 60, "batch_size": 8, "horizons": (2, 4)}
 
@@ -19,14 +19,6 @@ SHORT = {"n_steps": 60, "batch_size": 8, "horizons": (2, 4)}
 def new_model(n_frames=3, **settings):
     with seeded(0):
         return HamiltonianWorldModel("pendulum", n_frames=n_frames, **settings)
-
-
-def true_episodes(n=8, n_frames=30, seed=0):
-    """Angles and torques of Pendulum-v1's own law: (n, T, 1), (n, T - 1, 1)."""
-    rng = np.random.default_rng(seed)
-    start = torch.from_numpy(rng.uniform([-np.pi, -4.0], [np.pi, 4.0], (n, 2)))
-    actions = torch.from_numpy(rng.uniform(-2, 2, (n, n_frames - 1, 1))).float()
-    return true_rollout(start, actions.double())[..., :1].float(), actions
 
 
 def random_frames(n, n_frames):
