@@ -44,7 +44,7 @@ class HGN(Sampler):
         self, *, motion_dim=20, channels=32, n_seen=5, frame_time=0.5, energy="HNN", step="leapfrog_step"
     ):
         super().__init__()
-        self.n_seen, self.noise_dim = n_seen, motion_dim
+        self.n_seen, self.motion_dim, self.noise_dim = n_seen, motion_dim, motion_dim
         self._config = {
             "motion_dim": motion_dim, "channels": channels, "n_seen": n_seen, "frame_time": frame_time,
             "energy": energy, "step": step,

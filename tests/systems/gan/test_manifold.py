@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from hjepa_utils import HNN
+from hjepa_utils.systems.gan.hgn import HGN
 from hjepa_utils.systems.gan.manifold import intrinsic_dimension, motion_states, moving_momenta
 from hjepa_utils.systems.gan.model import VideoGAN
 
@@ -33,9 +34,10 @@ def test_only_momenta_that_change_are_counted():
     assert moving_momenta(states) == 1 and moving_momenta(states, 0.05) == 2
 
 
-def test_motion_vectors_are_those_that_samples_are_drawn_from():
+@pytest.mark.parametrize("kind", [VideoGAN, HGN])
+def test_motion_vectors_are_those_that_samples_are_drawn_from(kind):
     torch.manual_seed(0)
-    model = VideoGAN(channels=4)
+    model = kind(channels=4)
     states = motion_states(model, 3, 4, rng=rng())
     with torch.no_grad():
         expected = model.eval().imagine(model.draw_noise(3, rng()), 4)[1]
