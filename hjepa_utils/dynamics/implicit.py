@@ -68,7 +68,9 @@ def stormer_verlet_step(hamiltonian, z, dt):
     half_drift = q + dt / 2 * hamiltonian.gradient_p(torch.cat([q, p_half], dim=-1))
 
     def second_half(q_new):
-        return half_drift + dt / 2 * hamiltonian.gradient_p(torch.cat([q_new, p_half], dim=-1))
+        return half_drift + dt / 2 * hamiltonian.gradient_p(
+            torch.cat([q_new, p_half], dim=-1),
+        )
 
     q_new = fixed_point(second_half, q, "the drift of the Störmer–Verlet step")
     p_new = p_half - dt / 2 * hamiltonian.gradient_q(torch.cat([q_new, p_half], dim=-1))

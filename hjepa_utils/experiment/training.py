@@ -45,7 +45,11 @@ def rollout_loss(dynamics, windows, energy_weight):
         predicted = dynamics.rollout(z0, n_steps)
         energy = torch.zeros(windows.shape[:-3], device=windows.device)
     prediction = (predicted - windows)[..., 1:, :].square().mean(dim=(-3, -2, -1))
-    return RolloutLoss(prediction + energy_weight * energy.to(prediction), prediction, energy)
+    return RolloutLoss(
+        prediction + energy_weight * energy.to(prediction),
+        prediction,
+        energy,
+    )
 
 
 def cosine_lr(epoch, n_epochs, highest=1e-3, lowest=1e-5):
