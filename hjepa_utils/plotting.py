@@ -172,6 +172,7 @@ def frames_of(figure, draw, n):
     for t in range(n):
         draw(t)
         figure.canvas.draw()
+        figure.set_layout_engine("none")  # the first picture's holds for all, and need not be found again
         frames.append(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
     return np.stack(frames)
 
