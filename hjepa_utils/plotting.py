@@ -27,6 +27,7 @@ STYLE = {  # model: (colour, dash)
     "interaction network": (PALETTE[8], "-."),
     "gap networks": (PALETTE[6], "--"),
     "contact": (PALETTE[1], "-"),
+    "contact, as it ships": (PALETTE[1], ":"),
     "contact, mean of searches": ("#8c4500", "--"),
     "contact, labels": ("#e0a030", "-."),
     "contact, labels, mean": ("#e0a030", ":"),
