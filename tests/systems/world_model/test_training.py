@@ -58,6 +58,22 @@ TRAININGS = [
 ]
 
 
+@pytest.mark.parametrize(("fit", "data"), TRAININGS)
+def test_a_training_takes_one_thread_so_that_cores_do_not_change_it(fit, data, tmp_path, monkeypatch):
+    model, seen, before = new_model(), set(), torch.get_num_threads()
+    clip = training.clip_grad_norm_
+    monkeypatch.setattr(
+        training, "clip_grad_norm_", lambda *a: (seen.add(torch.get_num_threads()), clip(*a))[1]
+    )
+    torch.set_num_threads(2)
+    try:
+        fit(model, tmp_path, *data())
+        after = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+    assert (seen, after) == ({1}, 2)
+
+
 @pytest.mark.parametrize(("train", "data"), TRAININGS)
 def test_an_interrupted_training_ends_with_the_same_bits(train, data, tmp_path, monkeypatch):
     data = data()
