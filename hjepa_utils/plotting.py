@@ -23,6 +23,8 @@ STYLE = {  # model: (colour, dash)
     "GRU": (PALETTE[2], ":"),
     "neural ODE": (PALETTE[9], "-"),
     "HNN, Fourier features": (PALETTE[9], "-."),
+    "lifted HNN": ("#5b3f95", "--"),
+    "lifted ODE": ("#5b3f95", ":"),
     "entity HNN": (PALETTE[0], "--"),
     "interaction network": (PALETTE[8], "-."),
     "gap networks": (PALETTE[6], "--"),
