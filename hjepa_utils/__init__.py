@@ -93,6 +93,7 @@ from .simulators.billiards import (
     render_frames,
     simulate_collisions,
 )
+from .simulators.bodies import advance_bodies, simulate_bodies
 from .systems.contact.latents import ContactLatents
 from .systems.contact.model import ContactDynamics
 from .systems.contact.tracks import states_from_tracks
@@ -170,6 +171,7 @@ __all__ = [
     "Training",
     "TrainingMean",
     "advance_balls",
+    "advance_bodies",
     "arm_distances",
     "arm_drifts",
     "arm_errors",
@@ -235,6 +237,7 @@ __all__ = [
     "rollout_loss",
     "seeded",
     "shipped_models",
+    "simulate_bodies",
     "simulate_collisions",
     "simulate_latents",
     "split_by_video",
