@@ -97,6 +97,7 @@ from .simulators.bodies import advance_bodies, simulate_bodies
 from .systems.contact.latents import ContactLatents
 from .systems.contact.model import ContactDynamics
 from .systems.contact.tracks import states_from_tracks
+from .systems.hierarchical.model import HierarchicalJEPA
 from .systems.hjepa.controls import isotropy_defect
 from .systems.hjepa.paper import PUBLISHED, paper_arms
 from .systems.world_model.model import HamiltonianWorldModel
@@ -153,6 +154,7 @@ __all__ = [
     "Hamiltonian",
     "HamiltonianDynamics",
     "HamiltonianWorldModel",
+    "HierarchicalJEPA",
     "InEncoderUnits",
     "InteractionNetwork",
     "LatentWindows",
