@@ -146,7 +146,7 @@ class _Moving:
         self.which, columns = times.argmin(axis=0), np.arange(times.shape[1])
         wait = times[self.which, columns]
         times[self.which, columns] = np.inf
-        return wait, times.min(axis=0) - wait < _TOGETHER
+        return wait, times.min(axis=0) < wait + _TOGETHER
 
     def _contact_time(self, a, b):
         """The smaller root of |Δx + t Δv|² = (rₐ + r_b)²; inf where there is none ahead."""

@@ -185,7 +185,7 @@ def latent_distance(predict, latent, forces, goal):
     with fast(latent.device):
         chunks = zip(starts.split(_CHUNK), flat.split(_CHUNK), strict=True)
         ends = torch.cat([predict(z, f).float() for z, f in chunks])
-    return (ends.unflatten(0, forces.shape[:2]) - goal[:, None]).square().mean(dim=-1)
+    return (ends.unflatten(0, forces.shape[:2]) - goal[:, None]).square().mean(dim=-1).to(forces.device)
 
 
 def search(cost, mean, force, *, rng, n_candidates=300, n_elite=30, n_iterations=10, **settings):
