@@ -66,7 +66,7 @@ def fit_jepa(model, *, seed, checkpoint=None, label="JEPA", **settings):
     of `JEPASettings`. Raises `ValueError` for settings that do not fit and a loss that is not finite.
     """
     settings = JEPASettings(**settings)
-    _check(settings, model)
+    check_settings(settings, model)
     if settings.statistics not in STATISTICS:
         raise ValueError(f"statistics must be one of {', '.join(STATISTICS)}, got {settings.statistics!r}")
     if not 1 <= settings.n_ahead < model.window - model.memory:
@@ -91,7 +91,7 @@ def fit_jepa(model, *, seed, checkpoint=None, label="JEPA", **settings):
 
     modules = {"model": model, "inverse": inverse}
     trained = [*model.parameters(), *inverse.parameters()]
-    return _epochs(losses, modules, trained, n_batches, settings, seed, checkpoint, label, model, "jepa")
+    return epochs(losses, modules, trained, n_batches, settings, seed, checkpoint, label, model, "jepa")
 
 
 def fit_predictors(model, *, seed, checkpoint=None, label="predictors", **settings):
@@ -101,7 +101,7 @@ def fit_predictors(model, *, seed, checkpoint=None, label="predictors", **settin
     `PredictorSettings`. Raises as `fit_jepa` does.
     """
     settings = PredictorSettings(**settings)
-    _check(settings, model)
+    check_settings(settings, model)
     longest = model.event + model.window - 1 - model.memory
     if not all(1 <= n <= longest for n in settings.horizons):
         raise ValueError(f"horizons must be from 1 to {longest} frames, got {settings.horizons}")
@@ -122,7 +122,7 @@ def fit_predictors(model, *, seed, checkpoint=None, label="predictors", **settin
             yield step + event, {"step": step, "event": event}
 
     trained = [*model.next.parameters(), *model.later.parameters()]
-    return _epochs(
+    return epochs(
         losses, {"model": model}, trained, settings.n_updates, settings, seed, checkpoint, label, model,
         "predictors",
     )  # fmt: skip
@@ -148,8 +148,12 @@ def rate(update, n_updates, peak, rise=100):
     return peak * min(1.0, (update + 1) / rise) * (0.02 + 0.98 * fallen)
 
 
-def _epochs(losses, modules, trained, n_batches, settings, seed, checkpoint, label, model, name):
-    """AdamW under `rate`, gradients clipped at 2; an epoch's sequences and draws have seeds of their own."""
+def epochs(losses, modules, trained, n_batches, settings, seed, checkpoint, label, model, name):
+    """AdamW under `rate`, gradients clipped at 2; an epoch's sequences and draws have seeds of their own.
+
+    `losses(epoch, data, draw)` yields the loss of each of `n_batches` batches and its terms by name;
+    `model` says which world the sequences are of.
+    """
     optimiser = torch.optim.AdamW(trained, settings.lr, weight_decay=settings.weight_decay)
     history, n_updates, seed = [], settings.n_epochs * n_batches, whole_number(seed, "seed")
     made_from, file = {}, None
@@ -159,7 +163,7 @@ def _epochs(losses, modules, trained, n_batches, settings, seed, checkpoint, lab
             "seed": seed,
             "the model or its code": [hash_code(module) for module in modules.values()],
             "the initial weights": [hash_tensors(module.state_dict()) for module in modules.values()],
-            "the code of the training": hash_code(losses, _epochs),
+            "the code of the training": hash_code(losses, epochs),
         }
     for epoch in resumable(
         file, settings.n_epochs, fingerprint=made_from, history=history, modules=modules,
@@ -192,7 +196,7 @@ def _sequences(model, settings, seed, epoch):
     return type(drawn)(*(tensor.to(model.device) for tensor in drawn))
 
 
-def _check(settings, model):
+def check_settings(settings, model):
     """`ValueError` for counts and places that do not fit."""
     for name in ("n_epochs", "n_sequences", "batch_size"):
         if whole_number(getattr(settings, name), name) < 1:
