@@ -42,7 +42,7 @@ class TrueEvent(nn.Module):
 
     @property
     def device(self):
-        return self.head.weight.device
+        return next(self.parameters()).device
 
     def forward(self, states, masses, forces):
         """(B, N, 4), (B, N), (B, 25, N, 2) → (B, N, 2), px."""

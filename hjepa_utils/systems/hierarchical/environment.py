@@ -103,4 +103,4 @@ def draw_pursuit(states, problem):
     return np.maximum(frames, ghosts // 3)
 
 
-gymnasium.register("PushedBodies-v0", PushedBodies, max_episode_steps=EVENT)
+gymnasium.register("PushedBodies-v0", f"{__name__}:PushedBodies", max_episode_steps=EVENT)

@@ -141,4 +141,4 @@ def distance_agreement(latents, others, states, other_states):
     """Spearman's rank correlation of latent and true distances of the same pairs; (n, D), (n, N, 4) twice."""
     apart = (latents - others).square().sum(dim=-1)
     true = (states - other_states)[..., :2].square().sum(dim=(1, 2))
-    return float(spearmanr(apart.numpy(), true.numpy()).statistic)
+    return float(spearmanr(apart.numpy(), true.numpy())[0])

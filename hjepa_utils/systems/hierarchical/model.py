@@ -36,6 +36,7 @@ class HierarchicalJEPA(SavedModel):
         }  # fmt: skip
         self.n_bodies, self.width, self.window, self.event = n_bodies, width, window, event
         self.size, self.force = size, force
+        self.memory = 1 + shallow * (band - 1)  # frames before its own that a shallow latent depends on
         self.mean_mass, self.mass_spread = sum(masses) / 2, (masses[1] - masses[0]) / 12**0.5
         n_inputs = n_bodies * 5  # place, how it changed, mass
         self.stem = nn.Sequential(nn.Linear(n_inputs, width), nn.GELU(), nn.Linear(width, width))
@@ -52,7 +53,7 @@ class HierarchicalJEPA(SavedModel):
 
     @property
     def device(self):
-        return self.shallow_head[1].weight.device
+        return next(self.parameters()).device
 
     def encode(self, positions, masses):
         """What the last frame's latents say: (B, 16, N, 2) px, (B, N) → shallow, deep, each (B, width).
@@ -81,11 +82,6 @@ class HierarchicalJEPA(SavedModel):
         that `encode` gives.
         """
         return self.shallow_head(self._below(positions, masses))
-
-    @property
-    def memory(self):
-        """How many frames before its own a shallow latent depends on."""
-        return sum(block.band - 1 for block in self.lower) + 1
 
     def _below(self, positions, masses):
         positions, masses = self._checked_positions(positions, masses)

@@ -117,8 +117,8 @@ def fit_predictors(model, *, seed, checkpoint=None, label="predictors", **settin
             forces = data.forces[rows]
             with fast(model.device):
                 step = step_loss(model, shallow[rows].float(), forces, start, n_ahead)
-                pair = (latents[rows, which].float() for latents in (first, second))
-                event = event_loss(model, *pair, forces[:, place : place + model.event])
+                before, after = (latents[rows, which].float() for latents in (first, second))
+                event = event_loss(model, before, after, forces[:, place : place + model.event])
             yield step + event, {"step": step, "event": event}
 
     trained = [*model.next.parameters(), *model.later.parameters()]
@@ -170,7 +170,7 @@ def epochs(losses, modules, trained, n_batches, settings, seed, checkpoint, labe
         optimisers={"AdamW": optimiser}, label=label, unit="epoch", shown=("loss",),
     ):  # fmt: skip
         data = _sequences(model, settings, seed, epoch)
-        rows = []
+        rows, terms, lr = [], {}, settings.lr
         for batch, (loss, terms) in enumerate(losses(epoch, data, np.random.default_rng([seed, epoch, 1]))):
             lr = rate(epoch * n_batches + batch, n_updates, settings.lr)
             optimiser.param_groups[0]["lr"] = lr

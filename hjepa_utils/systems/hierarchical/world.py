@@ -54,7 +54,8 @@ class Problems(NamedTuple):
 
     def some(self, chosen):
         """Some of the problems, by a slice or a list of numbers."""
-        return Problems(*(tensor[chosen] for tensor in self[:4]), self.controlled)
+        states, masses, goals, forces = (tensor[chosen] for tensor in self[:4])
+        return Problems(states, masses, goals, forces, self.controlled)
 
 
 def draw_forces(n, n_frames, *, rng, n_bodies=N_BODIES, force=FORCE, idle=IDLE):
@@ -98,8 +99,9 @@ def draw_problems(n, *, rng, controlled=(0, 1, 2), force=FORCE, **world):
         goals = torch.cat([past.states, states[:, 1:]], dim=1)[:, -WINDOW:]
         drawn = Problems(past.states, past.masses, goals, forces, controlled)
         found.append(drawn.some(~solved(drawn.states[:, -1], drawn)))
-    parts = (torch.cat(part)[:n] for part in zip(*(problems[:4] for problems in found), strict=True))
-    return Problems(*parts, controlled)
+    parts = zip(*(problems[:4] for problems in found), strict=True)
+    states, masses, goals, forces = (torch.cat(part)[:n] for part in parts)
+    return Problems(states, masses, goals, forces, controlled)
 
 
 def solved(states, problems):
