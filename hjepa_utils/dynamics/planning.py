@@ -1,4 +1,7 @@
-"""Planning by sampling: the cross-entropy method, for many problems side by side."""
+"""Planning by sampling: the cross-entropy method, for many problems side by side.
+
+`cem` minimises anything; `plan_actions` asks it for actions that lead where one wants to be.
+"""
 
 import torch
 
@@ -34,6 +37,36 @@ def cem(
         mean = elite.mean(dim=1)
         std = elite.std(dim=1, unbiased=False).clamp_min(min_std)
     return mean
+
+
+def plan_actions(dynamics, z0, utility, *, rng, action_dim, bound, horizon=30, mean=None, **settings):
+    """Actions (B, horizon, A) within ± `bound` of high utility by `cem`, as `dynamics` imagines them from z0.
+
+    `dynamics` is anything with `rollout(z0, actions)`: (…, D), (…, n, A) → (…, n + 1, D), z0 here is
+    (B, D). `utility(states, actions)`: (B, n, horizon + 1, D), (B, n, horizon, A) → (B, n), the higher
+    the better. `mean` (B, horizon, A) is a first guess, such as the last plan moved on by a frame;
+    `settings` are those of `cem`, whose `std` is ¾ bound here and `min_std` bound/40 unless given.
+
+    Raises `ValueError` for a z0 that is not finite (B, D), a horizon below 1, a first guess of another
+    shape, and what `cem` does.
+    """
+    if not isinstance(z0, torch.Tensor) or z0.ndim != 2 or not z0.isfinite().all():
+        shape = tuple(z0.shape) if isinstance(z0, torch.Tensor) else type(z0).__name__
+        raise ValueError(f"a plan starts from finite states (B, D), got {shape}")
+    if whole_number(horizon, "horizon") < 1:
+        raise ValueError(f"a plan's horizon must be 1 frame or more, got {horizon}")
+    wanted = (len(z0), horizon, action_dim)
+    if mean is None:
+        mean = torch.zeros(wanted, dtype=z0.dtype, device=z0.device)
+    elif mean.shape != wanted:
+        raise ValueError(f"the first guess must be {wanted}, got {tuple(mean.shape)}")
+
+    def cost(actions):
+        start = z0[:, None].expand(-1, actions.shape[1], -1)
+        return -utility(dynamics.rollout(start, actions), actions)
+
+    settings = {"std": 0.75 * bound, "min_std": 0.025 * bound} | settings
+    return cem(cost, mean, settings.pop("std"), rng=rng, low=-bound, high=bound, **settings)
 
 
 def _start(mean, std, low, high):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm, quantile_test, t
+from scipy.stats import binomtest, norm, quantile_test, t
 
 FEWEST = 6  # groups: no bootstrap of fewer, and no order statistic, covers 95 %
 
@@ -142,6 +142,13 @@ def summarise(values, groups, *, rng):
     values = _checked(values).astype(float)
     interval = clustered_interval(values, groups, rng=rng)
     return Summary(float(values.mean()), interval, len(np.unique(groups)), float(values.std()))
+
+
+def share(successes):
+    """`Summary` of how often trials succeeded, (n) of booleans: Wilson's interval, each a group."""
+    successes = _checked(successes).astype(bool)
+    interval = binomtest(int(successes.sum()), len(successes)).proportion_ci(0.95, method="wilson")
+    return Summary(float(successes.mean()), (float(interval.low), float(interval.high)), len(successes))
 
 
 def arm_summary(values, groups, *, seed):

@@ -61,12 +61,11 @@ def publish_some(run_folder, target, names, *, since):
 def publish_models(run_folder, assets):
     """Ship the models of a run, as `load_model` finds them.
 
-    Notebook 3's, if their encoder is the one that ships, notebook 10's contact dynamics, world models.
+    Notebook 3's and 11's, if their encoder is the one that ships, 10's contact dynamics, and world models.
     """
-    saved = json.loads((run_folder / "results.json").read_text())
-    names = (
-        {"HNN": "03_train_hnn", "MLP": "03_train_hnn"} if saved["run"].get("encoder") == "embedded" else {}
-    )
+    saved, names = json.loads((run_folder / "results.json").read_text()), {}
+    if saved["run"].get("encoder") == "embedded":
+        names = {"HNN": "03_train_hnn", "MLP": "03_train_hnn", "contact_latents": "11_contact_latents"}
     for name, notebook in (names | {"contact": "10_contact"}).items():
         if notebook in saved["results"]:
             trained = InEncoderUnits.from_pretrained(run_folder / notebook / name)

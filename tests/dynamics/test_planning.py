@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from hjepa_utils import cem
+from hjepa_utils.dynamics.planning import plan_actions
 
 
 def quadratic(target, weights):
@@ -107,3 +108,62 @@ def test_what_cannot_be_planned_with_is_refused_in_a_sentence(problem, change, w
     call = {"cost": quadratic(target, weights), "mean": torch.zeros_like(target), "std": 1.0} | change
     with pytest.raises(ValueError, match=words):
         cem(call.pop("cost"), call.pop("mean"), call.pop("std"), rng=generator(), **call)
+
+
+class Cart:
+    """q̇ = p, ṗ = u, exact for u held over h = 0.5."""
+
+    def rollout(self, z0, actions):
+        states = [z0]
+        for u in actions.unbind(dim=-2):
+            q, p = states[-1].chunk(2, dim=-1)
+            states.append(torch.cat([q + 0.5 * p + 0.125 * u, p + 0.5 * u], dim=-1))
+        return torch.stack(states, dim=-2)
+
+
+def to_rest(states, actions):
+    return -states[..., 1:, :].square().sum(dim=(-2, -1)) - 0.1 * actions.square().sum(dim=(-2, -1))
+
+
+def best_actions(z0, horizon=4):
+    """The optimum of `to_rest` by least squares: the path is linear in the actions."""
+    zero, eye = torch.zeros(horizon, dtype=z0.dtype), torch.eye(horizon, dtype=z0.dtype)
+    free = Cart().rollout(z0, zero[:, None])[1:].flatten()
+    columns = [Cart().rollout(torch.zeros_like(z0), one[:, None])[1:].flatten() for one in eye]
+    design = torch.cat([torch.stack(columns, dim=1), 0.1**0.5 * eye])
+    return torch.linalg.lstsq(design, torch.cat([-free, zero])[:, None]).solution
+
+
+def test_a_plan_is_the_linear_quadratic_optimum():
+    z0 = torch.tensor([[1.0, 0.0], [-0.3, 0.8]], dtype=torch.float64)
+    settings = {"n_candidates": 400, "n_elite": 40, "n_iterations": 30, "min_std": 0.0}
+    sizes = {"action_dim": 1, "bound": 3.0, "horizon": 4}
+    plan = plan_actions(Cart(), z0, to_rest, rng=generator(), **sizes, **settings)
+    best = torch.stack([best_actions(start) for start in z0])
+    assert best.abs().max() < 3  # or the bound would matter
+    torch.testing.assert_close(plan, best, rtol=0, atol=5e-3)
+
+
+def test_a_first_guess_is_gone_on_from():
+    """With a deviation of nearly nothing, the plan stays where the guess is."""
+    z0, guess = torch.zeros(2, 2), torch.full((2, 4, 1), 0.7)
+    sizes = {"action_dim": 1, "bound": 3.0, "horizon": 4, "std": 1e-6, "min_std": 0.0}
+    plan = plan_actions(Cart(), z0, to_rest, rng=generator(), mean=guess, **sizes)
+    torch.testing.assert_close(plan, guess, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"z0": torch.zeros(2)}, r"finite states \(B, D\), got \(2,\)"),
+        ({"z0": torch.full((1, 2), torch.nan)}, "finite states"),
+        ({"z0": [[0.0, 0.0]]}, "got list"),
+        ({"horizon": 0}, "1 frame or more, got 0"),
+        ({"mean": torch.zeros(1, 3, 1)}, r"must be \(1, 4, 1\), got \(1, 3, 1\)"),
+        ({"utility": lambda states, actions: states}, "cost must give"),
+    ],
+)
+def test_what_no_plan_can_start_from_is_refused_in_a_sentence(change, words):
+    call = {"z0": torch.zeros(1, 2), "utility": to_rest, "horizon": 4} | change
+    with pytest.raises(ValueError, match=words):
+        plan_actions(Cart(), rng=generator(), action_dim=1, bound=3.0, **call)

@@ -17,7 +17,7 @@ from hjepa_utils import (
     to_digits,
     write_json,
 )
-from hjepa_utils.experiment.intervals import Median, percentile_levels
+from hjepa_utils.experiment.intervals import Median, percentile_levels, share
 
 
 def brute_force_interval(values, groups, n_resamples, seed):
@@ -173,3 +173,15 @@ def test_a_summary_comes_back_from_json(tmp_path):
     assert Summary.from_dict(saved["summary"] | {"per_seed": [1.0]}) == summary
     assert "std" not in saved["of"][0] and Summary.from_dict(saved["of"][0]) == ratio
     assert median_and_interval(np.arange(7.0)).to_dict() == {"median": 3.0, "interval": [0.0, 6.0]}
+
+
+def test_a_share_has_wilsons_interval():
+    """All or none of n: the bound is n / (n + z²), or what is missing to 1 (Wilson 1927)."""
+    z2 = norm.ppf(0.975) ** 2
+    none, every = share(np.zeros(10, dtype=bool)), share([True] * 10)
+    assert (none.mean, every.mean, every.n_groups) == (0.0, 1.0, 10)
+    np.testing.assert_allclose(none.interval, (0.0, z2 / (10 + z2)), atol=1e-12)
+    np.testing.assert_allclose(every.interval, (10 / (10 + z2), 1.0), atol=1e-12)
+    some = share([True] * 3 + [False] * 7)
+    for bound in some.interval:  # where the score test just rejects
+        assert abs(0.3 - bound) / np.sqrt(bound * (1 - bound) / 10) == pytest.approx(np.sqrt(z2))

@@ -11,17 +11,20 @@ from torch import nn
 from ...dynamics.hamiltonian import check_state
 from ...dynamics.integrators import check_n_steps
 from ...dynamics.saved import read_config
-from ...latents.windows import Standardiser, first_not_finite
+from ...latents.windows import Clips, Standardiser, first_not_finite
 from ...runs.checkpoints import resumable
+from ...runs.checks import whole_number
 from ...runs.files import write_json
-from .chain import LONG, Schedule, doubts_of, search
+from ...runs.fingerprint import hash_code, hash_tensors
+from .chain import LONG, search
+from .doubts import doubts_of
 from .inversion import find_states, weights
 from .model import ContactDynamics
 from .paths import states_at
-from .readout import STEP, BodyReadout, StateGuess, fit_guess, fit_readout, frames_seen
-from .windows import STRIDE, frames_of
+from .reading import explained, learn_to_read
+from .readout import STEP, BodyReadout, StateGuess, frames_seen
+from .schedule import Schedule
 
-_KEPT = 0.12  # of the variance: windows that are explained worse teach no readout
 _LEAST_VIDEOS = 5  # every fifth is held out
 
 
@@ -51,24 +54,55 @@ class ContactLatents(nn.Module):
         self.requires_grad_(False).eval()
 
     @classmethod
-    def fit(cls, latents, *, seed, schedule=Schedule(), checkpoint=None):  # noqa: B008, a frozen value
+    def fit(cls, latents, *, seed, schedule=Schedule(), checkpoint=None, n_tries=3):  # noqa: B008, frozen
         """Find two bodies behind the latents of videos, without any label, and learn to predict by them.
 
         `latents` (n_videos, n_clips, D), or a dict of (n_clips, D) as `load_latents` gives: clips of 16
-        frames, one every four, of at least five videos of one length. What was found is in `notes`:
-        contrasts, errors of all pairings, the share of windows that stayed unexplained; what is unsure is
-        warned of. With a folder `checkpoint`, an interrupted search goes on where it stopped. The same seed
-        gives the same model. `found` holds the `Findings`, with the states of all windows; it is not
-        saved. Raises `ValueError` for other shapes and for NaN.
+        frames, one every four, of at least five videos of one length. As long as the search is unsure it
+        begins again by itself, up to `n_tries` times in all. What was found is in `notes`: contrasts, errors
+        of all pairings, the share of windows that stayed unexplained, and every try; what is unsure at the
+        end is warned of. With a folder `checkpoint`, an interrupted search goes on where it stopped. The
+        same seed gives the same model. `found` holds the `Findings`, with the states of all windows; it is
+        not saved. Raises `ValueError` for other shapes and for NaN.
         """
         latents = _checked(latents)
+        whole_number(n_tries, "n_tries")
         standardiser = Standardiser.fitted_to(latents.flatten(0, 1))
-        found = search(standardiser(latents), seed=seed, schedule=schedule, folder=checkpoint)
-        readout, guess = _learn_to_read(found, seed, schedule, checkpoint)
+        options = {"seed": seed, "schedule": schedule, "folder": checkpoint, "n_tries": n_tries}
+        found = search(standardiser(latents), **options)
+        clips, z, middles = explained(found)
+        readout, guess, error = learn_to_read(
+            clips, z, middles, found.dynamics, seed=seed, n_epochs=schedule.n_epochs, folder=checkpoint,
+            made_from=found.made_from,
+        )  # fmt: skip
         model = cls(found.dynamics, [readout], guess, standardiser, seed=seed)
-        model.notes, model.found = found.notes, found
+        model.notes, model.found = found.notes | {"error of clips": error}, found
         for doubt in model.doubts:
             warnings.warn(doubt, stacklevel=2)
+        return model
+
+    @classmethod
+    def fit_with_states(cls, latents, states, *, seed, n_epochs=150, checkpoint=None):
+        """The same from videos whose states are known: how much is lost by finding them.
+
+        `latents` as for `fit`, `states` (n_videos, n_frames, D_state) at all their frames, positions about
+        -1 … 1, then velocities. `notes` holds the error on the clips. Raises `ValueError` for other shapes
+        and units, and as `ContactDynamics.fit` does.
+        """
+        latents = _checked(latents)
+        states = _checked_states(states, latents)
+        dynamics = ContactDynamics.fit(states).requires_grad_(False)
+        standardiser = Standardiser.fitted_to(latents.flatten(0, 1))
+        z, own = standardiser(latents).flatten(0, 1), Clips()
+        clips = states.unfold(1, own.frames, own.stride)[..., 1::STEP].transpose(-1, -2).flatten(0, 1)
+        middles = own.middles(states[..., None])[..., 0].flatten(0, 1)
+        made_from = {"videos": hash_tensors({"z": z, "states": states}), "seed": seed, "n_epochs": n_epochs}
+        readout, guess, error = learn_to_read(
+            clips.to(z), z, middles.to(z), dynamics, seed=seed, n_epochs=n_epochs, folder=checkpoint,
+            made_from=made_from,
+        )  # fmt: skip
+        model = cls(dynamics, [readout], guess, standardiser, seed=seed)
+        model.notes = {"error of clips": error}
         return model
 
     @property
@@ -78,20 +112,53 @@ class ContactLatents(nn.Module):
 
     def states(self, z0):
         """States (n_kept, n, D_state) behind z0 (n, D), best first, and their residuals (n_kept, n)."""
-        z0 = (z0 - self.mean) / self.unit
-        generator = torch.Generator().manual_seed(self.seed)
-        options = {"generator": generator, "n_starts": self.n_starts, "n_kept": self.n_kept}
-        return find_states(self.dynamics, list(self.readouts), z0, self.guess, list(frames_seen()), **options)
+        return self.states_behind(z0[:, None])
+
+    def states_behind(self, clips, checkpoint=None):
+        """The same for neighbouring clips (n, K, D): the states at the middle of the last.
+
+        It takes a third of a second for each of n; with a file `checkpoint`, the same call finds them there.
+        """
+        options = {"n_starts": self.n_starts, "n_kept": self.n_kept}
+        parts = self.dynamics, list(self.readouts), (clips - self.mean) / self.unit, self.guess
+
+        def found():
+            generator = torch.Generator().manual_seed(self.seed)
+            return find_states(*parts, generator=generator, **options)
+
+        if checkpoint is None:
+            return found()
+        residuals = torch.zeros(self.n_kept, len(clips), dtype=clips.dtype)
+        states = residuals[..., None].repeat(1, 1, 2 * self.dynamics.n_bodies * self.dynamics.n_dims)
+        made_from = {**options, "seed": self.seed, "code": hash_code(find_states)}
+        made_from |= {"model": hash_tensors(self.state_dict()), "clips": hash_tensors({"clips": clips})}
+        for _ in resumable(
+            checkpoint, 1, fingerprint=made_from, history=[], modules={}, label="states behind latents",
+            tensors={"states": states, "residuals": residuals},
+        ):  # fmt: skip
+            for kept, new in zip((states, residuals), found(), strict=True):
+                kept.copy_(new)
+        return states, residuals
 
     def rollout(self, z0, n_steps):
         """(…, D) → (…, n_steps + 1, D), one clip to the next."""
+        return self.rollout_from(z0[..., None, :], n_steps)
+
+    def rollout_from(self, clips, n_steps):
+        """From the last of K neighbouring clips on: (…, K, D) → (…, n_steps + 1, D).
+
+        More clips than one tell velocities better, and where a ball came from.
+        """
         check_n_steps(n_steps)
-        flat = check_state(z0, self.mean.shape[0]).reshape(-1, z0.shape[-1])
-        states, residuals = self.states(flat)
-        read = self.read(states, n_steps)
-        predicted = (weights(residuals)[..., None, None] * read).sum(dim=0).to(z0.dtype)
-        predicted[:, 0] = flat  # it is given
-        return predicted.reshape(*z0.shape[:-1], n_steps + 1, z0.shape[-1])
+        n_clips, dim = clips.shape[-2:]
+        flat = check_state(clips, self.mean.shape[0]).reshape(-1, n_clips, dim)
+        predicted = self.predicted(*self.states_behind(flat), n_steps).to(clips.dtype)
+        predicted[:, 0] = flat[:, -1]  # it is given
+        return predicted.reshape(*clips.shape[:-2], n_steps + 1, dim)
+
+    def predicted(self, states, residuals, n_steps):
+        """What states with such residuals say together: the latents from theirs on, (n, n_steps + 1, D)."""
+        return (weights(residuals)[..., None, None] * self.read(states, n_steps)).sum(dim=0)
 
     @torch.no_grad()
     def read(self, states, n_steps=0):
@@ -165,25 +232,19 @@ def _checked(latents):
     return latents.float()
 
 
-def _learn_to_read(found, seed, schedule, folder):
-    """The readout of clips and the guess of states, from the windows that are explained well."""
-    dynamics, (states, errors, _), latents, *_ = found
-    kept = errors <= max(_KEPT, errors.quantile(0.5).item())
-    states, z = states[kept], latents[kept].flatten(0, 1)
-    length, n_frames = latents.shape[1], len(frames_seen())
-    clips = states_at(dynamics, states, frames_of(length)).unfold(1, n_frames, round(STRIDE) // STEP)
-    clips = clips.transpose(-1, -2).flatten(0, 1).to(z)
-    middles = states_at(dynamics, states, [STRIDE * (k - length // 2) for k in range(length)])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        readout = BodyReadout(dynamics.n_bodies, dynamics.n_dims, z.shape[-1])
-        guess = StateGuess(z.shape[-1], states.shape[-1])
-        file = Path(folder) / "readout.safetensors" if folder else None
-        made_from = {**found.made_from, "part": "readout"}
-        history, modules = [], {"readout": readout, "guess": guess}
-        for _ in resumable(file, 1, fingerprint=made_from, history=history, modules=modules, label="readout"):
-            error = fit_readout(readout, clips, z, seed=seed, n_epochs=schedule.n_epochs)
-            fit_guess(guess, z, middles.flatten(0, 1).to(z), seed=seed)
-            history.append({"error": error})
-    found.notes["error of clips"] = history[0]["error"]
-    return readout, guess
+def _checked_states(states, latents):
+    """(n_videos, n_frames, D_state), float64, as many clips as latents."""
+    states = torch.as_tensor(states, dtype=torch.float64)
+    n_videos, n_clips = latents.shape[:2]
+    if states.ndim != 3 or len(states) != n_videos or Clips().count(states.shape[1]) != n_clips:
+        raise ValueError(
+            f"states must be (n_videos, n_frames, D_state) at all frames of {n_videos} videos of {n_clips} "
+            f"clips, got {tuple(states.shape)}"
+        )
+    largest = states.chunk(2, dim=-1)[0].abs().max().item()
+    if not 0.5 < largest < 2:
+        raise ValueError(
+            f"positions must be about -1 … 1, got up to {largest:.3g}: subtract the table's middle and "
+            "divide by half its width"
+        )
+    return states

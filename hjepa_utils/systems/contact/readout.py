@@ -27,6 +27,11 @@ def frames_seen(clips=Clips(), n_clips=1):  # noqa: B008, a frozen value
     return range(first, first + clips.frames - STEP + 1 + clips.stride * (n_clips - 1), STEP)
 
 
+def frames_up_to(n_clips=1, clips=Clips()):  # noqa: B008, a frozen value
+    """The frames that the readout looks at, counted from the middle of the last of so many clips."""
+    return [frame - clips.stride * (n_clips - 1) for frame in frames_seen(clips, n_clips)]
+
+
 class BodyReadout(SavedModel):
     """z = mean_τ Σ_i W_i f_i(q_i, p_i, τ) + b over the frames τ of a clip.
 

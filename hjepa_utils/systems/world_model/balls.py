@@ -1,5 +1,7 @@
 """Pushed balls: the collection's billiard at 64 × 64 pixels, with a force on one ball and drag."""
 
+import math
+from itertools import combinations
 from typing import Any
 
 import cv2
@@ -54,10 +56,7 @@ class PushedBalls(gymnasium.Env):
         push = np.asarray(action, dtype=np.float64)
         if push.shape != (2,) or not np.isfinite(push).all() or np.abs(push).max() > 1 + 1e-6:
             raise ValueError(f"an action is 2 finite numbers within ± 1, got {push.tolist()}")
-        forces = np.zeros((self.n_balls, 2))
-        forces[0] = HALF * PUSH * push
-        moved = push_balls(_to_pixels(self.state), 1 / FRAMES_PER_SECOND, forces, drag=DRAG, radius=RADIUS)
-        self.state = _from_pixels(moved)
+        self.state = moved(self.state, push)
         reward = -float(np.square(self.state[0, :2] - self.goal[0]).sum())
         return self._picture(), reward, False, False, self._info()
 
@@ -76,6 +75,14 @@ class PushedBalls(gymnasium.Env):
 
     def _picture(self):
         return draw_balls(self.state[None], one_colour=self.one_colour)[0]
+
+
+def moved(state, push):
+    """A state (n_balls, 4) a frame later, under an action (2,)."""
+    forces = np.zeros((len(state), 2))
+    forces[0] = HALF * PUSH * push
+    later = push_balls(_to_pixels(state), 1 / FRAMES_PER_SECOND, forces, drag=DRAG, radius=RADIUS)
+    return _from_pixels(later)
 
 
 def draw_balls(states, *, one_colour=False):
@@ -105,6 +112,45 @@ def record_balls(n_episodes, n_frames=100, *, rng, n_balls=2, one_colour=False):
             states[episode, t] = env.state
     shown = torch.from_numpy(frames).permute(0, 1, 4, 2, 3).contiguous()
     return Episodes(shown, torch.from_numpy(actions), torch.from_numpy(states))
+
+
+def true_rollout(states, actions):
+    """The world's own law: states (B, n_balls, 4), actions (B, n, 2) → float64 (B, n + 1, n_balls, 4).
+
+    Balls that overlap, or stick into a wall, by what a model errs are first moved apart.
+    """
+    states, actions = np.asarray(states, dtype=np.float64), np.asarray(actions, dtype=np.float64)
+    paths = np.empty((len(states), actions.shape[1] + 1, *states.shape[1:]))
+    for path, start, pushes in zip(paths, states, actions, strict=True):
+        path[0] = _apart(start)
+        for t, push in enumerate(pushes, start=1):
+            path[t] = moved(path[t - 1], push)
+    return torch.from_numpy(paths)
+
+
+def contacts(states, actions):
+    """In which frames something was touched: (n, T, n_balls, 4), (n, T - 1, 2) → bool (n, T - 1).
+
+    Where the velocity at the end is not that of a push and drag alone.
+    """
+    v, held = states[..., 2:], torch.zeros_like(states[:, :-1, :, 2:])
+    held[:, :, 0] = PUSH * actions / DRAG  # what the velocity tends to
+    alone = held + (v[:, :-1] - held) * math.exp(-DRAG / FRAMES_PER_SECOND)
+    return ((v[:, 1:] - alone).abs() > 1e-6).any(dim=-1).any(dim=-1)
+
+
+def _apart(state, gap=1e-6):
+    """A state nearby in which nothing overlaps."""
+    state, room = state.copy(), 1 - RADIUS / HALF - gap
+    for _ in range(20):
+        state[:, :2] = state[:, :2].clip(-room, room)
+        for a, b in combinations(range(len(state)), 2):
+            way = state[b, :2] - state[a, :2]
+            lack = 2 * RADIUS / HALF + gap - np.linalg.norm(way)
+            if lack > 0:
+                shift = lack * way / (np.linalg.norm(way) + 1e-12)
+                state[[a, b], :2] += 0.5 * np.stack([-shift, shift])
+    return state
 
 
 def _to_pixels(states):

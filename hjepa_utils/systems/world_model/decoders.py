@@ -61,8 +61,9 @@ class MovedTemplates(nn.Module):
     def __init__(self, n_slots, size=64, template=32):
         super().__init__()
         self.n_slots = n_slots
-        self.colour = nn.Parameter(0.1 * torch.randn(n_slots, 3, template, template))
-        spot = 6 * torch.exp(-pixel_grid(template).square().sum(dim=-1) / (2 * 0.3**2)) - 4
+        # A tenth of the logits: at one learning rate with the encoder they would stay grey.
+        self.colour = nn.Parameter(0.01 * torch.randn(n_slots, 3, template, template))
+        spot = 0.6 * torch.exp(-pixel_grid(template).square().sum(dim=-1) / (2 * 0.3**2)) - 0.4
         self.cover = nn.Parameter(spot.expand(n_slots, 1, template, template).clone())
         self.background = nn.Parameter(torch.zeros(1, 3, size, size))
         self.register_buffer("grid", pixel_grid(size), persistent=False)
@@ -70,8 +71,8 @@ class MovedTemplates(nn.Module):
 
     def forward(self, q):
         places = q.unflatten(1, (self.n_slots, 2))
-        cover = self.cover.sigmoid()
-        painted = torch.cat([self.colour.sigmoid() * cover, cover], dim=1)
+        cover = (10 * self.cover).sigmoid()
+        painted = torch.cat([(10 * self.colour).sigmoid() * cover, cover], dim=1)
         picture = self.background
         for slot in range(self.n_slots):
             where = (self.grid - places[:, slot, None, None]) * self.zoom

@@ -108,12 +108,16 @@ class ControlledDynamics(nn.Module):
         before = self._residual(q, p)
         kicked = p + h / 2 * (force + push + before)
         slowed = kicked * torch.exp(-h / 2 * self.damping(q, kicked))
-        q = q + h * self.hamiltonian.gradient_p(torch.cat([q, slowed], dim=-1))
-        again = slowed * torch.exp(-h / 2 * self.damping(q, slowed))
+        q, drifted = self._drift(q, slowed, h)
+        again = drifted * torch.exp(-h / 2 * self.damping(q, drifted))
         force = -self.hamiltonian.gradient_q(torch.cat([q, again], dim=-1))
         after = self._residual(q, again)
         last = again + h / 2 * (force + push + after)
         return Substep(q, (p, kicked, slowed, again, last), (before, after), force)
+
+    def _drift(self, q, p, h):
+        """The flow of T over h; p stays unless V is such that it bounces."""
+        return q + h * self.hamiltonian.gradient_p(torch.cat([q, p], dim=-1)), p
 
     def _residual(self, q, p):
         return torch.zeros_like(p) if self.residual is None else self.residual(q, p)

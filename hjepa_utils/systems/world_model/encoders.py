@@ -67,7 +67,8 @@ class MomentumHead(nn.Module):
 
     def __init__(self, coordinates, n_coordinates, action_dim, *, n_frames, dt, hidden=32, scale=4.0):
         super().__init__()
-        self.coordinates, self.n_frames, self.dt, self.scale = coordinates, n_frames, dt, scale
+        self.coordinates, self.n_frames, self.action_dim = coordinates, n_frames, action_dim
+        self.dt, self.scale = dt, scale
         self.weight = nn.Parameter(torch.eye(n_frames - 1)[-1].clone())
         self.push = nn.Linear((n_frames - 1) * action_dim, n_coordinates, bias=False)
         nn.init.zeros_(self.push.weight)

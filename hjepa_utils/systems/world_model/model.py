@@ -5,9 +5,10 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from ...dynamics.planning import cem
+from ...dynamics.planning import plan_actions
 from ...dynamics.saved import SavedModel
 from ...runs.checks import whole_number
+from .bounces import BouncingDynamics, HardBodies
 from .coordinates import Angle, Place
 from .decoders import MovedTemplates, TurnedTemplate
 from .dynamics import (
@@ -18,8 +19,9 @@ from .dynamics import (
     StateDamping,
 )
 from .encoders import MomentumHead, SlotEncoder, TurnEncoder
-from .energies import AngleEnergy, ContactEnergy
+from .energies import AngleEnergy
 from .episodes import FRAME, FRAMES_PER_SECOND
+from .reading import PathMomentum
 from .timing import TimedDynamics
 
 DT = 1 / FRAMES_PER_SECOND
@@ -51,17 +53,17 @@ def pendulum_parts(n_frames=8, hidden=64, residual=0.0):
     return Parts(Angle, TurnEncoder(), momentum, dynamics, TurnedTemplate(), 1.0, 2.0)
 
 
-def balls_parts(n_bodies=2, n_frames=4, residual=0.0, wall=0.95, contact=0.2, substeps=6):
-    """Bodies in a box, which touch walls and each other; one constant friction."""
-    dynamics = ControlledDynamics(
-        ContactEnergy(n_bodies, wall, contact),
+def balls_parts(n_bodies=2, n_frames=4, residual=0.0, wall=0.95, contact=0.2, substeps=2):
+    """Bodies in a box, which touch walls and each other as hard things; one constant friction."""
+    dynamics = BouncingDynamics(
+        HardBodies(n_bodies, wall, contact),
         ScaledLinear(2, 2 * n_bodies, scale=6.0),
         ConstantDamping(),
         BoundedResidual(Place, 2 * n_bodies, residual) if residual else None,
         dt=DT,
         substeps=substeps,
     )
-    momentum = MomentumHead(Place, 2 * n_bodies, 2, n_frames=n_frames, dt=DT, hidden=0)
+    momentum = PathMomentum(dynamics, Place, 2 * n_bodies, 2, n_frames=n_frames, dt=DT, hidden=0)
     encoder, decoder = SlotEncoder(n_bodies), MovedTemplates(n_bodies)
     return Parts(Place, encoder, momentum, dynamics, decoder, 0.0, 1.0)
 
@@ -74,7 +76,8 @@ class HamiltonianWorldModel(SavedModel):
 
     `world` is one of `WORLDS`; `settings` are the arguments of its parts. z = (q, p) is (B, D), q in
     radians or in half-widths of the picture, p in these per second. Weights start as torch draws them:
-    build the model inside `seeded(seed)`.
+    build the model inside `seeded(seed)`, and call `eval()` once it is trained: momenta of balls are then
+    read across contacts (`PathMomentum`).
     """
 
     def __init__(self, world="pendulum", **settings):
@@ -87,13 +90,18 @@ class HamiltonianWorldModel(SavedModel):
         self.encoder, self.momentum, self.dynamics = parts.encoder, parts.momentum, parts.dynamics
         self.decoder = parts.decoder
 
+    @classmethod
+    def from_pretrained(cls, folder):
+        """Load what `save_pretrained` wrote, on the CPU, to predict with. Raises as `SavedModel` does."""
+        return super().from_pretrained(folder).eval()
+
     def config(self):
         return {"world": self.world, **self.settings}
 
     @property
     def action_dim(self):
         """A, the numbers of an action."""
-        return self.dynamics.control.in_features
+        return self.momentum.action_dim
 
     @property
     def n_frames(self):
@@ -141,23 +149,16 @@ class HamiltonianWorldModel(SavedModel):
         return (drawn.clamp(0, 1) * 255).round().byte().unflatten(0, z.shape[:-1])
 
     @torch.no_grad()
-    def plan(self, z0, utility, *, rng, horizon=30, mean=None, **settings):
-        """Actions (B, horizon, A) of high utility by `cem`, from z0 (B, D).
+    def plan(self, frames, utility, *, rng, actions=None, **settings):
+        """Actions (B, horizon, A) of high utility from the last picture on: `plan_actions` after `encode`.
 
         `utility(states, actions)`: (B, n, horizon + 1, D), (B, n, horizon, A) → (B, n), the higher the
-        better. `mean` is a first guess, such as the last plan moved on by a frame; `settings` are
-        those of `cem`.
+        better. `settings` are `horizon`, 30 frames unless given, `mean` and those of `cem`. Raises as both
+        functions do.
         """
-        if mean is None:
-            mean = torch.zeros(len(z0), horizon, self.action_dim, dtype=z0.dtype, device=z0.device)
-
-        def cost(actions):
-            start = z0[:, None].expand(-1, actions.shape[1], -1)
-            return -utility(self.dynamics.rollout(start, actions), actions)
-
-        bound = self.max_action
-        settings = {"min_std": 0.025 * bound} | settings
-        return cem(cost, mean, 0.75 * bound, rng=rng, low=-bound, high=bound, **settings)
+        z0 = self.encode(frames, actions)
+        sizes = {"action_dim": self.action_dim, "bound": self.max_action}
+        return plan_actions(self.dynamics, z0, utility, rng=rng, **sizes, **settings)
 
     def _checked(self, actions, shape):
         actions = torch.as_tensor(actions)

@@ -14,6 +14,7 @@ from hjepa_utils.systems.contact.readout import (
     fit_guess,
     fit_readout,
     frames_seen,
+    frames_up_to,
 )
 
 
@@ -97,10 +98,10 @@ def test_finds_the_state_behind_a_latent(table):
     dynamics, states = table
     true, frames = states[:, 70], list(frames_seen())
     readouts = [readout(seed) for seed in (0, 1)]
-    z = torch.stack([model(dynamics.states_at(true, frames)) for model in readouts]).mean(dim=0)
+    z = torch.stack([model(dynamics.states_at(true, frames)) for model in readouts]).mean(dim=0)[:, None]
     generator = torch.Generator().manual_seed(0)
     starts = true + 0.02 * torch.randn(2, *true.shape, generator=generator, dtype=torch.float64)
-    found, residuals = invert(dynamics, readouts, z, starts, frames, n_steps=300, lr=0.01)
+    found, residuals = invert(dynamics, readouts, z, starts, n_steps=300, lr=0.01)
     best = found[residuals.argmin(dim=0), torch.arange(len(true))]
     assert (best - true).abs().amax(dim=1).median() < 1e-3
     assert (starts - true).abs().amax(dim=2).min(dim=0).values.median() > 1e-2
@@ -112,7 +113,7 @@ def test_likely_states_come_best_first(table):
     true, frames, model = states[:4, 70], list(frames_seen()), readout()
     z = model(dynamics.states_at(true, frames))
     found, residuals = find_states(
-        dynamics, [model], z, lambda z: true + 0.05, frames,
+        dynamics, [model], z[:, None], lambda z: true + 0.05,
         generator=torch.Generator().manual_seed(0), n_starts=5, n_kept=3,
     )  # fmt: skip
     assert found.shape == (3, 4, 8) and (residuals.diff(dim=0) >= 0).all()
@@ -140,6 +141,32 @@ def test_latents_are_predicted_by_the_bodies_behind_them(table):
     assert error.median() < 0.01 * unmoved.median()
     kinetic = predictor.energy(z[:, 0])
     assert (kinetic / dynamics.energy(true) - 1).abs().median() < 0.01
+
+
+def test_two_clips_tell_more_than_one(table, tmp_path):
+    dynamics, states = table
+    at, model = states[:, 64], readout(2)
+    z = model.of_windows(dynamics.states_at(states[:, 60], list(frames_seen(n_clips=7))))
+
+    class NotFar(torch.nn.Module):
+        def forward(self, z):
+            return at + 0.05
+
+    predictor = ContactLatents(dynamics, [model], NotFar(), n_starts=6, n_kept=2)
+    found, residuals = predictor.states_behind(z[:, :2])
+    assert found.shape == (2, 12, 8) and residuals.shape == (2, 12)
+    read = model.of_windows(dynamics.states_at(found[0], frames_up_to(2)))  # back through the clip before
+    torch.testing.assert_close((read - z[:, :2]).square().mean(dim=(1, 2)), residuals[0])
+    two, one = predictor.rollout_from(z[:, :2], 5), predictor.rollout(z[:, 1], 5)
+    assert two.shape == one.shape == (12, 6, 24) and torch.equal(two[:, 0], z[:, 1])
+    errors = [(predicted - z[:, 1:]).square().mean(dim=(1, 2)).median() for predicted in (two, one)]
+    assert errors[0] < errors[1]
+    for _ in range(2):  # the second time from the file
+        kept = predictor.states_behind(z[:, :2], tmp_path / "states.safetensors")
+        assert torch.equal(kept[0], found) and torch.equal(kept[1], residuals)
+    assert len(list(tmp_path.iterdir())) == 1
+    batched = predictor.rollout_from(z[:, :2].reshape(3, 4, 2, 24), 5)
+    assert torch.equal(batched.flatten(0, 1), two)
 
 
 def test_a_guess_learns_a_linear_map():

@@ -10,6 +10,8 @@ gymnasium = pytest.importorskip("gymnasium")
 
 from gymnasium.utils.env_checker import check_env  # noqa: E402
 
+from hjepa_utils import load_model  # noqa: E402
+from hjepa_utils.systems.world_model import ball_measures as measures  # noqa: E402
 from hjepa_utils.systems.world_model import balls  # noqa: E402
 
 
@@ -91,3 +93,20 @@ def test_an_action_that_is_none_is_refused(action):
 def test_numbers_of_balls_without_colours_are_refused():
     with pytest.raises(ValueError, match="2 or 3 balls, got n_balls 4"):
         balls.PushedBalls(n_balls=4)
+
+
+def test_the_model_that_ships_foresees_new_balls_through_contacts():
+    """From four pictures and the pushes to come: half a second ahead, to a pixel of its own pictures."""
+    model, new = load_model("world_model_balls"), balls.record_balls(12, 20, rng=np.random.default_rng(77))
+    with torch.no_grad():
+        z0 = model.encode(new.frames[:, 4:8], new.actions[:, 4:7])
+        path = model.rollout(z0, new.actions[:, 7:17])
+        places = model.places(new.frames)
+    order = measures.slots_of_balls(places, new.states)
+    true = new.states[:, 7:18]
+    assert balls.contacts(new.states, new.actions)[:, 4:17].any(dim=1).sum() >= 4
+    assert measures.distances(measures.balls_at(path, order), true).max() < 1
+    seen = measures.balls_at(torch.cat([places, places], dim=-1), order)
+    assert measures.distances(seen, new.states).square().mean().sqrt() < 0.05
+    drawn = model.decode(torch.cat([places, places], dim=-1)).float() / 255
+    assert (drawn - new.frames.float() / 255).square().mean() < 0.005

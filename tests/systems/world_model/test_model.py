@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from hjepa_utils import HamiltonianWorldModel, seeded
-from hjepa_utils.systems.world_model.closed_loop import PicturePlanner, stands
 from hjepa_utils.systems.world_model.episodes import draw_actions
 
 SIZES = {"pendulum": (2, 1, 8), "balls": (8, 2, 4)}  # D, A, K
@@ -60,7 +59,8 @@ def test_from_pretrained_gives_it_back(world, tmp_path):
     with seeded(1):
         model = HamiltonianWorldModel(world, n_frames=3, residual=0.5).eval()
     model.save_pretrained(tmp_path)
-    again = HamiltonianWorldModel.from_pretrained(tmp_path).eval()
+    again = HamiltonianWorldModel.from_pretrained(tmp_path)
+    assert not again.training
     shown = pictures(2, 3)
     with torch.no_grad():
         z, z_again = model.encode(shown), again.encode(shown)
@@ -113,55 +113,30 @@ def test_actions_must_fit_the_pictures():
         model_of("pendulum").encode(pictures(2, 8), torch.zeros(2, 8, 1))
 
 
-def test_a_plan_is_better_than_doing_nothing_and_within_bounds():
+def test_a_plan_from_pictures_is_within_bounds_and_goes_where_it_is_wanted():
     """Go fast: with the pendulum's push in one direction, the best actions are all at one bound."""
-    model = model_of("pendulum")
-    z0 = torch.tensor([[0.0, 0.0], [1.0, 2.0]])
-
-    def utility(states, actions):
-        return states[..., -1, 1]
-
+    model, shown = model_of("pendulum"), pictures(2, 9)
     rng = torch.Generator().manual_seed(0)
     settings = {"horizon": 5, "n_iterations": 15, "n_candidates": 200, "n_elite": 20, "min_std": 0.0}
-    plan = model.plan(z0, utility, rng=rng, **settings)
+    plan = model.plan(shown, lambda states, actions: states[..., -1, 1], rng=rng, **settings)
     assert plan.shape == (2, 5, 1)
     assert plan.min() > 1.9
     assert plan.max() <= 2.0
 
 
-def test_a_planner_counts_the_way_from_the_goals_place():
-    """By hand: one step at angle a, momentum p and torque u costs Δ² + 0.1 p² + 0.001 u²."""
-    model, goal = model_of("pendulum"), pictures(1, 1)[0, 0]
-    planner = PicturePlanner(model, goal, rng=torch.Generator())
-    at = planner.goal.item()
-    states = torch.tensor([[[9.0, 9.0], [at + 0.5 - 2 * torch.pi, 2.0]]])
-    cost = -planner.utility(states, torch.tensor([[[1.5]]]))
-    torch.testing.assert_close(cost, torch.tensor([0.25 + 0.4 + 0.00225]), rtol=1e-4, atol=0)
+def test_a_plan_starts_from_the_state_that_the_pictures_show():
+    model, shown, pushed = model_of("pendulum"), pictures(2, 9), torch.rand(2, 8, 1)
+    starts = []
 
+    def utility(states, actions):
+        starts.append(states[:, :, 0])
+        return -actions.square().sum(dim=(-2, -1))
 
-def test_a_planner_waits_for_its_pictures_and_moves_its_plan_on():
-    model, goal = model_of("pendulum"), pictures(1, 1)[0, 0]
-    planner = PicturePlanner(model, goal, rng=torch.Generator(), horizon=4, n_candidates=8, n_elite=2)
-    assert (planner(pictures(2, 7), torch.zeros(2, 6, 1)) == 0).all()
-    assert planner.plan is None
-    first = planner(pictures(2, 8), torch.zeros(2, 7, 1))
-    assert torch.equal(first, planner.plan[:, 0])
-    before, seen = planner.plan.clone(), []
-
-    def watched(z0, utility, **settings):
-        seen.append(settings["mean"])
-        return settings["mean"]
-
-    model.plan = watched
-    planner(pictures(2, 9), torch.zeros(2, 8, 1))
-    assert torch.equal(seen[0], before[:, [1, 2, 3, 3]])
-
-
-def test_to_stand_is_to_stay_up():
-    up, away, fast = [0.1, 0.0], [0.5, 0.0], [0.0, 1.5]
-    others = [[away] * 10 + [up] * 20, [fast] + [up] * 29, [fast] * 30]
-    paths = torch.tensor([[up] * 30, [up] * 29 + [away], *others])
-    assert stands(paths).tolist() == [True, False, True, True, False]
+    model.plan(shown, utility, rng=torch.Generator(), actions=pushed, n_iterations=1)
+    wanted = model.encode(shown, pushed).detach()
+    torch.testing.assert_close(starts[0], wanted[:, None].expand(-1, 100, -1))
+    with pytest.raises(ValueError, match="momenta from 8 frames, got 7"):
+        model.plan(shown[:, :7], utility, rng=torch.Generator())
 
 
 def test_actions_to_explore_with():
