@@ -4,8 +4,10 @@ from typing import NamedTuple
 
 import torch
 
-from .model import count_blocks, event_cost, held, latent_distance, search
+from ...runs.checkpoints import resumable
+from ...runs.fingerprint import hash_code, hash_tensors
 from .networks import fast
+from .plans import count_blocks, event_cost, held, latent_distance, search
 from .world import BLOCK, EVENT, FORCE, WINDOW, move, solved, ways
 
 
@@ -101,25 +103,55 @@ class TrueLevel:
 
 
 @torch.no_grad()
-def pursue(problems, first, again=None, *, rng, **settings):
+def pursue(problems, first, again=None, *, rng, force=FORCE, plans=None, **settings):
     """Plan by the level `first`, then act; with `again`, plan the rest anew by that level after each block.
 
-    The rest of the plan is the next search's first guess. `rng` is a `torch.Generator`, `settings` are
-    those of `cem`. Returns the `Outcome` in the true world.
+    The rest of the plan is the next search's first guess. No component of a force exceeds `force`, `rng`
+    is a `torch.Generator`, `settings` are those of `cem`. Returns the `Outcome` in the true world; to a
+    list `plans` the forces (B, n, N, 2) are appended that before each block are planned for the rest.
     """
     n_blocks = count_blocks(EVENT, BLOCK)
     blocks = torch.zeros(len(problems.masses), n_blocks, len(problems.controlled), 2)
-    blocks = search(first.cost(problems.states, EVENT), blocks, FORCE, rng=rng, **settings)
+    blocks = search(first.cost(problems.states, EVENT), blocks, force, rng=rng, **settings)
     states, forces = problems.states, []
     for done in range(n_blocks):
         if done and again is not None:
             cost = again.cost(states[:, -WINDOW:], EVENT - done * BLOCK)
-            blocks = search(cost, blocks, FORCE, rng=rng, **settings)
-        now = held(blocks[:, :1], problems.controlled, states.shape[2], BLOCK)
+            blocks = search(cost, blocks, force, rng=rng, **settings)
+        planned = held(blocks, problems.controlled, states.shape[2], BLOCK)
+        if plans is not None:
+            plans.append(planned)
+        now = planned[:, :BLOCK]
         forces.append(now)
         states = torch.cat([states, move(states[:, -1], problems.masses, now)[:, 1:]], dim=1)
         blocks = blocks[:, 1:]
     return Outcome(states[:, WINDOW - 1 :], torch.cat(forces, dim=1))
+
+
+def kept(problems, act, *, file, seed, made_from=None, n_at_once=20, label="problems"):
+    """The `Outcome` of `act(problems, rng)`, some problems at a time, kept in a file and read from there.
+
+    `act` gives the outcome of some `Problems`, `rng` is a `torch.Generator` with a seed of its own for
+    each part. `made_from`, JSON-able, is what the code of `act` does not tell, such as `hash_tensors` of
+    a model's weights. An interrupted call goes on where it stopped.
+    """
+    n, n_bodies = problems.masses.shape
+    outcome = Outcome(
+        torch.zeros(n, EVENT + 1, n_bodies, 4, dtype=torch.float64), torch.zeros(n, EVENT, n_bodies, 2)
+    )
+    fingerprint = {
+        "problems": hash_tensors(dict(zip("abcd", problems[:4], strict=True))), "seed": seed,
+        "controlled": problems.controlled, "at once": n_at_once, "made from": made_from,
+        "the code": hash_code(act),
+    }  # fmt: skip
+    for part in resumable(
+        file, -(-n // n_at_once), fingerprint=fingerprint, history=[], modules={},
+        tensors=outcome._asdict(), label=label, unit="part",
+    ):  # fmt: skip
+        some = slice(part * n_at_once, (part + 1) * n_at_once)
+        done = act(problems.some(some), torch.Generator().manual_seed(10_000 * seed + part))
+        outcome.states[some], outcome.forces[some] = done
+    return outcome
 
 
 def play(problems, forces):
@@ -132,10 +164,10 @@ def no_forces(problems):
     return torch.zeros_like(problems.forces)
 
 
-def random_forces(problems, *, rng):
-    """(B, 25, N, 2), uniform and held as the goals' own are, on the controlled bodies: a floor."""
+def random_forces(problems, *, rng, force=FORCE):
+    """(B, 25, N, 2), uniform within ± `force`, held as the goals' own, on controlled bodies: a floor."""
     shape = (len(problems.masses), count_blocks(EVENT, BLOCK), len(problems.controlled), 2)
-    blocks = FORCE * (2 * torch.rand(shape, generator=rng) - 1)
+    blocks = force * (2 * torch.rand(shape, generator=rng) - 1)
     return held(blocks, problems.controlled, problems.masses.shape[1], BLOCK)
 
 

@@ -96,16 +96,16 @@ def beside_persistence(predicted, now, later):
     return ((predicted - later).square().mean() / (now - later).square().mean()).item()
 
 
-def straight_ends(states, masses, forces=None, *, folded=True):
+def straight_ends(states, masses, forces=None, *, n_frames=EVENT, folded=True):
     """Where bodies would be without meeting each other: (n, N, 4), (n, N) → (n, N, 2).
 
-    After one event, at constant velocity or under known forces (n, 25, N, 2); walls reflect them, or
-    (`folded=False`) stop them.
+    After `n_frames`, at constant velocity or under known forces (n, n_frames, N, 2); walls reflect them,
+    or (`folded=False`) stop them.
     """
-    frames, radii = EVENT / FPS, UNIT_RADIUS * masses.double().sqrt()[..., None]
-    ends = states[..., :2] + frames * states[..., 2:]
+    radii = UNIT_RADIUS * masses.double().sqrt()[..., None]
+    ends = states[..., :2] + n_frames / FPS * states[..., 2:]
     if forces is not None:
-        left = torch.arange(EVENT, 0, -1, dtype=torch.float64) / FPS**2
+        left = torch.arange(n_frames, 0, -1, dtype=torch.float64) / FPS**2
         ends = ends + torch.einsum("t,ntbx->nbx", left, forces.double()) / masses.double()[..., None]
     if not folded:
         return torch.minimum(torch.maximum(ends, radii), SIZE - radii)
@@ -141,4 +141,4 @@ def distance_agreement(latents, others, states, other_states):
     """Spearman's rank correlation of latent and true distances of the same pairs; (n, D), (n, N, 4) twice."""
     apart = (latents - others).square().sum(dim=-1)
     true = (states - other_states)[..., :2].square().sum(dim=(1, 2))
-    return float(spearmanr(apart.numpy(), true.numpy())[0])
+    return float(np.asarray(spearmanr(apart.numpy(), true.numpy()))[0])

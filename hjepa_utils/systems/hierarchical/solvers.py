@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from .model import event_cost
+from .plans import event_cost
 
 
 class GoalCost(nn.Module):

@@ -52,7 +52,8 @@ class PredictorSettings:
     n_sequences: int = 8_000
     fresh: bool = True
     n_updates: int = 200  # of an epoch
-    batch_size: int = 512
+    batch_size: int = 512  # of events
+    n_rolled: int = 128  # of them, the sequences whose frames are rolled, each of which costs as an event
     lr: float = 1e-3
     weight_decay: float = 1e-2
     horizons: tuple[int, ...] = (4, 8, 16)  # frames rolled, each for an equal share of the epochs
@@ -105,6 +106,8 @@ def fit_predictors(model, *, seed, checkpoint=None, label="predictors", **settin
     longest = model.event + model.window - 1 - model.memory
     if not all(1 <= n <= longest for n in settings.horizons):
         raise ValueError(f"horizons must be from 1 to {longest} frames, got {settings.horizons}")
+    if whole_number(settings.n_rolled, "n_rolled") < 1:
+        raise ValueError(f"n_rolled must be 1 or more, got {settings.n_rolled}")
 
     def losses(epoch, data, draw):
         shallow, first, second = encoded(model, data, settings.places)
@@ -116,7 +119,8 @@ def fit_predictors(model, *, seed, checkpoint=None, label="predictors", **settin
             place = settings.places[which]
             forces = data.forces[rows]
             with fast(model.device):
-                step = step_loss(model, shallow[rows].float(), forces, start, n_ahead)
+                some = rows[: settings.n_rolled]
+                step = step_loss(model, shallow[some].float(), data.forces[some], start, n_ahead)
                 before, after = (latents[rows, which].float() for latents in (first, second))
                 event = event_loss(model, before, after, forces[:, place : place + model.event])
             yield step + event, {"step": step, "event": event}

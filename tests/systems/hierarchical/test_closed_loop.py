@@ -99,6 +99,49 @@ def test_what_is_left_is_planned_anew_from_what_was_seen(problems):
         assert torch.equal(states, path[:, 5 * k : 5 * k + 16])
 
 
+def test_forces_keep_to_the_bound_that_is_given(problems):
+    level = closed_loop.TrueLevel(problems)
+    strong = closed_loop.pursue(problems, level, rng=generator(), force=900.0, **FEW)
+    assert 450 < strong.forces.abs().max() <= 900
+    assert 450 < closed_loop.random_forces(problems, rng=generator(), force=900.0).abs().max() <= 900
+
+
+def test_plans_are_told_block_by_block(problems):
+    """Of an open loop they are one plan, of which ever less is left."""
+    plans = []
+    outcome = closed_loop.pursue(problems, Spy(), rng=generator(), plans=plans, **FEW)
+    assert [plan.shape[1] for plan in plans] == [25, 20, 15, 10, 5]
+    for k, plan in enumerate(plans):
+        assert torch.equal(plan, outcome.forces[:, 5 * k :])
+
+
+def test_what_is_kept_is_read_again_and_goes_on_where_it_stopped(problems, tmp_path):
+    log = tmp_path / "asked"  # a file: what a closure holds counts as its code
+
+    def asked():
+        return log.read_text() if log.exists() else ""
+
+    def act(some, rng):
+        log.write_text(f"{asked()}{len(some.masses)} ")
+        if asked() == "4 2 ":
+            raise KeyboardInterrupt
+        return closed_loop.play(some, closed_loop.random_forces(some, rng=rng))
+
+    how = {"file": tmp_path / "random", "seed": 3, "n_at_once": 4}
+    with pytest.raises(KeyboardInterrupt):
+        closed_loop.kept(problems, act, **how)
+    outcome = closed_loop.kept(problems, act, **how)
+    assert asked() == "4 2 2 "
+    again = closed_loop.kept(problems, act, **how)
+    assert asked() == "4 2 2 "
+    for first, second in zip(outcome, again, strict=True):
+        assert torch.equal(first, second)
+    states = move(problems.states[:, -1], problems.masses, outcome.forces)
+    torch.testing.assert_close(outcome.states, states)
+    other = closed_loop.kept(problems, act, **how | {"seed": 4})
+    assert not torch.equal(other.forces, outcome.forces)
+
+
 def test_an_event_level_plans_whole_events_alone(problems, model):
     with pytest.raises(ValueError, match="plans 25 frames, asked for 20: let another level plan the rest"):
         closed_loop.EventLevel(model, problems).cost(problems.states, 20)

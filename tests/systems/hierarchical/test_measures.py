@@ -83,6 +83,16 @@ def test_straight_ends_are_true_where_nothing_is_met(drawn):
     torch.testing.assert_close(folded[free], true[free], rtol=0, atol=1e-9)
 
 
+def test_straight_ends_after_fewer_frames(drawn):
+    """One frame of a lone body far from the walls: its kick, then its flight."""
+    now = torch.tensor([[[128.0, 128.0, 60.0, -30.0]]], dtype=torch.float64)
+    masses, force = torch.full((1, 1), 2.0), torch.tensor([[[[90.0, 0.0]]]])
+    ends = measures.straight_ends(now, masses, force, n_frames=1)
+    assert ends[0, 0].tolist() == pytest.approx([128 + (60 + 90 / 2 / 30) / 30, 127])
+    true = move(now, masses, force)[:, -1, :, :2]
+    torch.testing.assert_close(ends, true, rtol=0, atol=1e-9)
+
+
 def test_unfolded_lines_stop_at_the_walls():
     state = torch.tensor([[[200.0, 100.0, 300.0, 12.0]]], dtype=torch.float64)
     ends = measures.straight_ends(state, torch.ones(1, 1), folded=False)

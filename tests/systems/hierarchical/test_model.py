@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from hjepa_utils import HierarchicalJEPA, seeded
-from hjepa_utils.systems.hierarchical.model import count_blocks, held, search
+from hjepa_utils.systems.hierarchical.plans import count_blocks, held, search
 from hjepa_utils.systems.hierarchical.world import draw_sequences
 
 SMALL = {"width": 16, "heads": 2, "hidden": 16}
@@ -112,9 +113,11 @@ def test_from_pretrained_gives_it_back(drawn, tmp_path):
     model = small(1, depth=3, shallow=1, band=2)
     model.save_pretrained(tmp_path)
     again = HierarchicalJEPA.from_pretrained(tmp_path).eval()
+    assert load_file(tmp_path / "model.safetensors")["stem.0.weight"].dtype == torch.float16
+    rounded = model.half().float()
     with torch.no_grad():
         for ours, theirs in zip(
-            model.encode(drawn.positions[:, :16], drawn.masses),
+            rounded.encode(drawn.positions[:, :16], drawn.masses),
             again.encode(drawn.positions[:, :16], drawn.masses),
             strict=True,
         ):
