@@ -85,6 +85,7 @@ from .runs.checks import check
 from .runs.files import ArtifactError, file_hash, write_atomically, write_json
 from .runs.hardware import hardware, pick_device, pick_encoder_dtype, seeded
 from .runs.run import start_run
+from .runs.words import counted
 from .simulators.billiards import (
     advance_balls,
     contact_masks,
@@ -187,6 +188,7 @@ __all__ = [
     "contact_masks",
     "contacts_per_interval",
     "convergence_order",
+    "counted",
     "driven_rollout",
     "effect",
     "encode_folder",

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from hjepa_utils.systems.world_model.pendulum import true_rollout
+
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOAT = re.compile(r"([-+]?\d+\.\d*(?:e[-+]?\d+)?|[-+]?\d+e[-+]?\d+)", re.IGNORECASE)
@@ -78,3 +80,11 @@ def oscillators(n, length=8, seed=0, interval=0.3):
     q = amplitude * np.cos(omega * t + phase)
     p = -amplitude * omega * np.sin(omega * t + phase)
     return torch.from_numpy(np.concatenate([q, p], axis=-1)).float()
+
+
+def true_episodes(n=8, n_frames=30, seed=0):
+    """Angles and torques of Pendulum-v1's own law: (n, T, 1), (n, T - 1, 1)."""
+    rng = np.random.default_rng(seed)
+    start = torch.from_numpy(rng.uniform([-np.pi, -4.0], [np.pi, 4.0], (n, 2)))
+    actions = torch.from_numpy(rng.uniform(-2, 2, (n, n_frames - 1, 1))).float()
+    return true_rollout(start, actions.double())[..., :1].float(), actions

@@ -21,8 +21,27 @@ def close_figures():
 
 
 def test_no_two_models_look_alike():
-    assert len({tuple(look.values()) for look in map(plotting.style, plotting.STYLE)}) == len(plotting.STYLE)
+    own = plotting.STYLE.keys() - plotting.LIKE.keys()
+    assert len({tuple(plotting.style(model).values()) for model in own}) == len(own)
+    assert set(plotting.LIKE.values()) <= own
     assert plotting.style("a model nobody knows") == {"color": "0.65", "ls": "-"}
+
+
+def words(saved):
+    """Every key and text in a part of results.json."""
+    if isinstance(saved, dict):
+        return {*saved, *(word for part in saved.values() for word in words(part))}
+    if isinstance(saved, list):
+        return {word for part in saved for word in words(part)}
+    return {saved}
+
+
+def test_models_of_one_look_are_never_shown_together():
+    results = json.loads((ROOT / "figures" / "results.json").read_text())["results"]
+    shown = {notebook: words(part) & plotting.STYLE.keys() for notebook, part in results.items()}
+    assert plotting.LIKE.keys() <= set().union(*shown.values())
+    for models in shown.values():
+        assert not [model for model, other in plotting.LIKE.items() if {model, other} <= models]
 
 
 def test_every_model_of_the_published_results_has_its_look():

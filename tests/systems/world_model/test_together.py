@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_training import true_episodes
+from helpers import true_episodes
 
 from hjepa_utils import seeded
 from hjepa_utils.systems.world_model import rivals, training
