@@ -73,6 +73,19 @@ def no_file_above(n_bytes):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def count_updates(monkeypatch, *, break_off_after=None):
+    """A list that grows with every update of Adam from now on; Ctrl-C comes after so many."""
+    update, done = torch.optim.Adam.step, []
+
+    def step(self, *args):
+        done.append(update(self, *args))
+        if len(done) == break_off_after:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    return done
+
+
 def oscillators(n, length=8, seed=0, interval=0.3):
     """Windows (n, length, 4) of two harmonic oscillators of frequency 1 and 1.6."""
     rng, omega, t = np.random.default_rng(seed), np.array([1.0, 1.6]), interval * np.arange(length)[:, None]

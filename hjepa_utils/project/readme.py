@@ -76,10 +76,11 @@ def answer(saved):
         linear, mean = (
             _compared(saved, "fresh videos", arm) for arm in ("linear map", "contact, mean of searches")
         )
+        n = saved["results"]["11_contact_latents"]["n_seeds"]
         text += (
-            " Bodies and bounces can be found in the same embeddings without labels. A Hamiltonian model of "
-            f"them has an error of {contact.fixed(2)} on fresh videos, and {mean.fixed(2)} as the mean of "
-            f"several searches; the linear map's is {linear.fixed(2)}."
+            " Bodies and bounces can be found in the same embeddings without labels. On fresh videos a "
+            f"Hamiltonian model of them errs by {contact.fixed(2)}, the mean of {n} such models by "
+            f"{mean.fixed(2)}, the linear map by {linear.fixed(2)}."
         )
     return text
 

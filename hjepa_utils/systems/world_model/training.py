@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.utils import clip_grad_norm_
 
+from ...experiment.side_by_side import one_thread
 from ...runs.checkpoints import resumable
 from ...runs.checks import whole_number
 from ...runs.fingerprint import hash_code, hash_tensors
@@ -72,7 +73,8 @@ def fit_pictures(model, frames, *, seed, checkpoint=None, label="pictures", **se
         return total
 
     trained = {"encoder": model.encoder, "decoder": model.decoder}
-    return _loop(loss, trained, settings, {"frames": frames}, seed, checkpoint, label, "pictures")
+    with one_thread():
+        return _loop(loss, trained, settings, {"frames": frames}, seed, checkpoint, label, "pictures")
 
 
 def fit_dynamics(dynamics, momentum, places, actions, *, seed, checkpoint=None, label="dynamics", **settings):
@@ -93,7 +95,8 @@ def fit_dynamics(dynamics, momentum, places, actions, *, seed, checkpoint=None, 
 
     trained = {"dynamics": dynamics, "momentum": momentum}
     data = {"places": places, "actions": actions}
-    return _loop(loss, trained, settings, data, seed, checkpoint, label, "dynamics")
+    with one_thread():
+        return _loop(loss, trained, settings, data, seed, checkpoint, label, "dynamics")
 
 
 def fit_jointly(model, frames, actions, *, seed, checkpoint=None, label="joint", **settings):
@@ -121,7 +124,8 @@ def fit_jointly(model, frames, actions, *, seed, checkpoint=None, label="joint",
         return settings.picture_weight * (seen + foreseen) + settings.latent_weight * apart + residual
 
     data = {"frames": frames, "actions": actions}
-    return _loop(loss, {"model": model}, settings, data, seed, checkpoint, label, "joint")
+    with one_thread():
+        return _loop(loss, {"model": model}, settings, data, seed, checkpoint, label, "joint")
 
 
 def dynamics_loss(dynamics, momentum, q, u, settings, later):
