@@ -54,6 +54,31 @@ def encode_ends(model, sequences):
     return Ends(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
 
 
+@torch.no_grad()
+def foreseen(model, ends, forces):
+    """Where forces (n, 25, N, 2) lead from `Ends`: shallow latents rolled (n, 26, width), deep (n, width)."""
+    with fast(model.device):
+        rolled, event = model.rollout(ends.shallow, forces), model.predict_event(ends.deep, forces)
+    return rolled.float().cpu(), event.float().cpu()
+
+
+def place_probes(model, sequences, ends, frames=(1, 5, 10, EVENT)):
+    """{tap: `Probe` of places}, fitted to latents as encoded and as predicted, so that it reads both.
+
+    One fitted to encoded latents alone leans on directions that hardly vary; what is predicted is a little
+    off in them, and would be read far away.
+    """
+    now = sequences.states.shape[1] - EVENT - 1
+    rolled, event = foreseen(model, ends, sequences.forces[:, now:])
+    places, frames = sequences.states[:, now:, :, :2], list(frames)
+    shallow = torch.cat([ends.shallow, ends.shallow_goal, *rolled[:, frames].unbind(dim=1)])
+    deep = torch.cat([ends.deep, ends.deep_goal, event])
+    return {
+        "shallow": Probe(shallow, torch.cat([places[:, k] for k in (0, EVENT, *frames)])),
+        "deep": Probe(deep, torch.cat([places[:, k] for k in (0, EVENT, EVENT)])),
+    }
+
+
 def truths(states, masses):
     """What a probe may be asked for, of states (n, N, 4): {name: (n, …)}; px, px/s, px²/s²."""
     energy = (0.5 * masses[..., None] * states[..., 2:].square()).sum(dim=(1, 2))[:, None]

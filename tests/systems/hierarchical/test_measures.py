@@ -48,6 +48,57 @@ def test_ends_are_the_latents_of_the_first_and_the_last_window(drawn):
                 torch.testing.assert_close(ours, theirs, rtol=2e-2, atol=2e-2)
 
 
+class Foresees(torch.nn.Module):
+    """Latents hold the places twice, noisy, and exact but tiny; predictions are off in the tiny ones."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, drawn, tiny):
+        super().__init__()
+        self.places = drawn.states[:, 15:, :, :2].flatten(2).float() / 100
+        self.noisy = self.places + 0.2 * noise(*self.places.shape).float()
+        self.tiny = tiny
+
+    def latents(self, k, off=0.0):
+        return torch.cat([self.noisy[:, k], self.tiny * (self.places[:, k] + off)], dim=-1)
+
+    def rollout(self, shallow, forces):
+        return torch.stack([self.latents(k, off=2.0 * (k > 0)) for k in range(26)], dim=1)
+
+    def predict_event(self, deep, forces):
+        return self.latents(25, off=2.0)
+
+
+def test_place_probes_read_what_is_predicted_although_it_errs_where_latents_hardly_vary(drawn):
+    model = Foresees(drawn, tiny=1e-3)
+    ends = measures.Ends(*(model.latents(k) for k in (0, 0, 25, 25)))
+    rolled, event = measures.foreseen(model, ends, drawn.forces[:, 15:])
+    probes, true = measures.place_probes(model, drawn, ends), drawn.states[:, -1, :, :2]
+    of_encoded = measures.Probe(
+        torch.cat([ends.deep, ends.deep_goal]), torch.cat([drawn.states[:, 15, :, :2], true])
+    )
+    far = measures.off_px(of_encoded.read(event), true).mean()
+    assert measures.off_px(of_encoded.read(ends.deep_goal), true).mean() < 1  # it leans on the tiny ones
+    assert far > 100
+    for tap, latents in (("deep", event), ("shallow", rolled[:, 25])):
+        assert measures.off_px(probes[tap].read(latents), true).mean() < 0.3 * far
+
+
+def test_what_is_foreseen_is_what_the_model_predicts(drawn):
+    with seeded(0):
+        model = HierarchicalJEPA(width=16, heads=2, hidden=16).eval()
+    ends = measures.encode_ends(model, drawn)
+    rolled, event = measures.foreseen(model, ends, drawn.forces[:, 15:])
+    assert rolled.shape == (60, 26, 16) and event.shape == (60, 16)
+    with torch.no_grad():
+        shallow = ends.shallow
+        for t in range(25):
+            shallow = model.predict_next(shallow, drawn.forces[:, 15 + t])
+        torch.testing.assert_close(rolled[:, -1], shallow, rtol=5e-2, atol=5e-2)
+        by_event = model.predict_event(ends.deep, drawn.forces[:, 15:])
+        torch.testing.assert_close(event, by_event, rtol=5e-2, atol=5e-2)
+
+
 def test_a_collapse_shows_in_the_deviation_and_not_in_the_rank():
     z = noise(5000, 6)
     healthy, tiny = measures.spread(z), measures.spread(1e-3 * z)
