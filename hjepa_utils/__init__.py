@@ -94,9 +94,11 @@ from .simulators.billiards import (
     render_frames,
     simulate_collisions,
 )
+from .simulators.bodies import advance_bodies, simulate_bodies
 from .systems.contact.latents import ContactLatents
 from .systems.contact.model import ContactDynamics
 from .systems.contact.tracks import states_from_tracks
+from .systems.hierarchical.model import HierarchicalJEPA
 from .systems.hjepa.controls import isotropy_defect
 from .systems.hjepa.paper import PUBLISHED, paper_arms
 from .systems.world_model.model import HamiltonianWorldModel
@@ -153,6 +155,7 @@ __all__ = [
     "Hamiltonian",
     "HamiltonianDynamics",
     "HamiltonianWorldModel",
+    "HierarchicalJEPA",
     "InEncoderUnits",
     "InteractionNetwork",
     "LatentWindows",
@@ -171,6 +174,7 @@ __all__ = [
     "Training",
     "TrainingMean",
     "advance_balls",
+    "advance_bodies",
     "arm_distances",
     "arm_drifts",
     "arm_errors",
@@ -237,6 +241,7 @@ __all__ = [
     "rollout_loss",
     "seeded",
     "shipped_models",
+    "simulate_bodies",
     "simulate_collisions",
     "simulate_latents",
     "split_by_video",

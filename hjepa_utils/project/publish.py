@@ -11,7 +11,11 @@ from ..experiment.shipped import InEncoderUnits, load_with_class, save_with_clas
 from ..runs.files import write_atomically, write_json
 
 MAX_NOTEBOOK_KB = 300  # GitHub shows larger notebooks late or not at all
-WORLD_MODELS = {"world_model_pendulum": "20_world_model", "world_model_balls": "22_pushed_balls"}
+WORLD_MODELS = {
+    "world_model_pendulum": "20_world_model",
+    "world_model_balls": "22_pushed_balls",
+    "hierarchical": "30_hierarchical",
+}
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
 

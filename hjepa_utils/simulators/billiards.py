@@ -7,7 +7,6 @@ picture.
 """
 
 import reprlib
-from numbers import Integral
 
 import numpy as np
 
@@ -15,6 +14,8 @@ from .checks import (
     LARGE,
     as_floats,
     check_arena,
+    check_count,
+    check_generator,
     check_positive,
     checked_masses,
     checked_states,
@@ -51,11 +52,8 @@ def simulate_collisions(
     towards each other with |vx| = 2 + U(0, 1) and vy = U(-1, 1) px/frame. Raises `ValueError` for any
     other value, where the arena has no room for the balls, and for more than 10,000 contacts in a frame.
     """
-    if not isinstance(rng, np.random.Generator):
-        kind = f"{type(rng).__module__}.{type(rng).__qualname__}".removeprefix("builtins.")
-        raise ValueError(f"rng must be a numpy.random.Generator, got {kind}: use numpy.random.default_rng")
-    if not isinstance(n_frames, Integral) or isinstance(n_frames, bool) or n_frames < 1:
-        raise ValueError(f"n_frames must be a whole number, 1 or more, got {n_frames!r}")
+    check_generator(rng)
+    check_count(n_frames=n_frames)
     check_positive(fps=fps)
     check_arena(size, radius)
     speeds = as_floats(speeds, "speeds")
@@ -130,14 +128,16 @@ def kinetic_energy(states, masses=None):
 def render_frames(states, *, size=256, radius=20.0):
     """Draw the balls on black, anti-aliased at sub-pixel positions.
 
-    (n_frames, n_balls, 4) → uint8 RGB (n_frames, size, size, 3). Pixel (i, j) covers the unit square
-    from (i, j) to (i + 1, j + 1), so a centre x lies at OpenCV's coordinate x - 1/2. A ball may lie
-    outside the picture. Raises `ValueError` for more balls than `COLOURS`, a size that is not whole,
-    and balls that are not finite or farther than 1e6 px away.
+    (n_frames, n_balls, 4) → uint8 RGB (n_frames, size, size, 3). `radius` is a number, or one a ball.
+    Pixel (i, j) covers the unit square from (i, j) to (i + 1, j + 1), so a centre x lies at OpenCV's
+    coordinate x - 1/2. A ball may lie outside the picture. Raises `ValueError` for more balls than
+    `COLOURS`, a size that is not whole, and balls that are not finite or farther than 1e6 px away.
     """
     import cv2  # here, because motion needs no OpenCV
 
-    check_arena(size, radius)
+    radii = np.ravel(as_floats(radius, "radius")).tolist()
+    for one in radii:
+        check_arena(size, one)
     if size != round(size):
         raise ValueError(f"size must be a whole number of pixels, got {size}")
     states, size = real_array(states, "states"), round(size)
@@ -146,6 +146,9 @@ def render_frames(states, *, size=256, radius=20.0):
     n_balls = states.shape[1]
     if n_balls > len(COLOURS):
         raise ValueError(f"there are colours for {len(COLOURS)} balls, got {n_balls}; draw fewer balls")
+    if len(radii) not in (1, n_balls):
+        raise ValueError(f"radius must be a number, or one a ball, here {n_balls}; got {len(radii)}")
+    radii = radii * (n_balls // len(radii))
     position = states[..., :2]
     if not (np.abs(position) <= _FARTHEST).all():
         worst = position[~(np.abs(position) <= _FARTHEST)][0]
@@ -153,9 +156,9 @@ def render_frames(states, *, size=256, radius=20.0):
     frames = np.zeros((len(states), size, size, 3), np.uint8)
     scale = 1 << _SUBPIXEL_BITS
     for frame, state in zip(frames, states, strict=True):
-        for (x, y), colour in zip(state[:, :2] - 0.5, COLOURS[:n_balls], strict=True):
+        for (x, y), r, colour in zip(state[:, :2] - 0.5, radii, COLOURS[:n_balls], strict=True):
             centre = (round(x * scale), round(y * scale))
-            cv2.circle(frame, centre, round(radius * scale), colour, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL_BITS)
+            cv2.circle(frame, centre, round(r * scale), colour, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL_BITS)
     return frames
 
 

@@ -1,0 +1,106 @@
+"""The world as an environment of Gymnasium, for planners and agents that are not ours."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...simulators.billiards import render_frames
+from .world import (
+    EVENT,
+    FORCE,
+    FPS,
+    MASSES,
+    N_BODIES,
+    SIZE,
+    WINDOW,
+    checked_bodies,
+    draw_problems,
+    move,
+    solved,
+    ways,
+)
+
+try:
+    import gymnasium
+    from gymnasium import spaces
+except ImportError as error:
+    raise ImportError("this world needs gymnasium, which is not installed: pip install gymnasium") from error
+
+
+class PushedBodies(gymnasium.Env):
+    """Three bodies of unequal masses in a box; the action pushes the controlled ones towards their goals.
+
+    Observations are what a `HierarchicalJEPA` sees: "positions", the last 16 frames (16, 3, 2) in px, with
+    "masses" (3,), and "goal", the window (16, 3, 2) that ends at the goal. Actions (n_controlled, 2) within
+    ± 1, in units of the largest force, are held for 1/30 s. The reward is less the controlled bodies' mean
+    way to their goals, in widths of the box; `info["is_success"]` says whether each is within its radius.
+    An episode ends by its limit on time alone, the 25 frames of `gymnasium.make("PushedBodies-v0")`: it is
+    solved if that holds then. `reset(options={"problem": …})` sets the first of some `Problems`.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": FPS}  # noqa: RUF012
+
+    def __init__(self, render_mode: str | None = None, controlled: tuple[int, ...] = (0, 1, 2)):
+        self.render_mode, self.controlled = render_mode, checked_bodies(controlled, N_BODIES)
+        window = spaces.Box(0.0, SIZE, (WINDOW, N_BODIES, 2), np.float32)
+        masses = spaces.Box(*MASSES, (N_BODIES,), np.float32)
+        self.observation_space = spaces.Dict({"positions": window, "masses": masses, "goal": window})
+        self.action_space = spaces.Box(-1.0, 1.0, (len(self.controlled), 2), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        super().reset(seed=seed)
+        problem = (options or {}).get("problem")
+        if problem is None:
+            problem = draw_problems(1, rng=self.np_random, controlled=self.controlled)
+        if problem.controlled != self.controlled:
+            raise ValueError(
+                f"this environment controls the bodies {self.controlled}, the problem {problem.controlled}"
+            )
+        self.problem = problem.some(slice(1))
+        self.states = self.problem.states
+        return self._seen(), self._info()
+
+    def step(self, action):
+        push = np.asarray(action, dtype=np.float64)
+        wanted = (len(self.controlled), 2)
+        if push.shape != wanted or not np.isfinite(push).all() or np.abs(push).max() > 1 + 1e-6:
+            raise ValueError(f"an action is {wanted} finite numbers within ± 1, got {push.tolist()}")
+        forces = torch.zeros(1, 1, N_BODIES, 2, dtype=torch.float64)
+        forces[0, 0, list(self.controlled)] = FORCE * torch.from_numpy(push)
+        moved = move(self.states[:, -1], self.problem.masses, forces)
+        self.states = torch.cat([self.states[:, 1:], moved[:, 1:]], dim=1)
+        left = ways(self.states[:, -1], self.problem).mean().item()
+        return self._seen(), -left / SIZE, False, False, self._info()
+
+    def render(self):
+        return self._picture() if self.render_mode == "rgb_array" else None
+
+    def _seen(self):
+        seen = {
+            "positions": self.states[0, ..., :2],
+            "masses": self.problem.masses[0],
+            "goal": self.problem.goals[0, ..., :2],
+        }
+        return {name: np.array(part.numpy(), dtype=np.float32) for name, part in seen.items()}
+
+    def _info(self):
+        now = self.states[:, -1]
+        return {"state": now[0].numpy().copy(), "is_success": bool(solved(now, self.problem)[0])}
+
+    def _picture(self):
+        """The bodies, bright, and where they should be, dim: uint8 (256, 256, 3)."""
+        return draw_pursuit(self.states[0, -1:], self.problem)[0]
+
+
+def draw_pursuit(states, problem):
+    """Pictures of one problem's states (n, N, 4), its goals as dim ghosts: uint8 (n, 256, 256, 3)."""
+    radii = problem.radii[0].numpy()
+    goals = problem.goals[0, -1:].clone()
+    others = [body for body in range(len(radii)) if body not in problem.controlled]
+    goals[:, others, :2] = -SIZE  # outside the picture: they may be anywhere
+    frames, ghosts = (render_frames(drawn.numpy(), radius=radii) for drawn in (states, goals))
+    return np.maximum(frames, ghosts // 3)
+
+
+gymnasium.register("PushedBodies-v0", f"{__name__}:PushedBodies", max_episode_steps=EVENT)

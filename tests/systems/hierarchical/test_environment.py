@@ -1,0 +1,74 @@
+"""The world as an environment."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+gymnasium = pytest.importorskip("gymnasium")
+
+from gymnasium.utils.env_checker import check_env  # noqa: E402
+
+from hjepa_utils import HierarchicalJEPA, seeded  # noqa: E402
+from hjepa_utils.systems.hierarchical.environment import PushedBodies, draw_pursuit  # noqa: E402
+from hjepa_utils.systems.hierarchical.world import draw_problems  # noqa: E402
+
+
+@pytest.mark.parametrize("controlled", [(0, 1, 2), (1,)])
+def test_gymnasium_takes_it(controlled):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        env = gymnasium.make("PushedBodies-v0", render_mode="rgb_array", controlled=controlled)
+        check_env(env.unwrapped)
+
+
+def test_the_unseen_forces_solve_an_episode_in_time():
+    problems = draw_problems(3, rng=np.random.default_rng(0), controlled=(0, 2))
+    env = gymnasium.make("PushedBodies-v0", controlled=(0, 2))
+    seen, info = env.reset(options={"problem": problems})
+    assert not info["is_success"]
+    for t in range(25):
+        action = problems.forces[0, t, [0, 2]].numpy() / 450
+        seen, reward, terminated, truncated, info = env.step(action.clip(-1, 1))
+        assert (terminated, truncated) == (False, t == 24)
+    assert info["is_success"]
+    assert reward == pytest.approx(0, abs=1e-3)  # actions are float32, contacts multiply their rounding
+    np.testing.assert_allclose(seen["positions"], seen["goal"], atol=0.1)
+
+
+def test_what_is_seen_is_what_the_model_takes():
+    with seeded(0):
+        model = HierarchicalJEPA(width=16, heads=2, hidden=16)
+    seen, _ = PushedBodies().reset(seed=0)
+    window, masses, goal = (torch.from_numpy(seen[name])[None] for name in ("positions", "masses", "goal"))
+    with torch.no_grad():
+        _, deep = model.encode(goal, masses)
+    settings = {"rng": torch.Generator(), "n_candidates": 8, "n_elite": 2, "n_iterations": 1}
+    assert model.plan(window, masses, deep, **settings).shape == (1, 25, 3, 2)
+
+
+def test_goals_are_drawn_dim_and_only_those_that_are_wanted():
+    problems = draw_problems(1, rng=np.random.default_rng(3), controlled=(0,))
+    away = problems.states[0, -1:].clone()
+    away[..., :2] = torch.tensor([[-300.0, -300.0]])
+    (picture,) = draw_pursuit(away, problems)
+    x, y = problems.goals[0, -1, 0, :2].round().int().tolist()
+    assert picture[y, x].tolist() == [0, 85, 85]
+    assert picture.max() == 85
+    area = (picture[..., 1] > 40).sum()
+    assert area == pytest.approx(np.pi * problems.radii[0, 0].item() ** 2, rel=0.15)
+
+
+@pytest.mark.parametrize("action", [np.zeros(2), np.full((3, 2), np.nan), np.full((3, 2), 1.5)])
+def test_an_action_that_is_none_is_refused(action):
+    env = PushedBodies()
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"an action is \(3, 2\) finite numbers within ± 1, got \["):
+        env.step(action)
+
+
+def test_a_problem_of_other_bodies_is_refused():
+    problems = draw_problems(1, rng=np.random.default_rng(0), controlled=(1,))
+    with pytest.raises(ValueError, match=r"controls the bodies \(0, 1, 2\), the problem \(1,\)"):
+        PushedBodies().reset(options={"problem": problems})
