@@ -4,6 +4,7 @@ Our choices, since only the abstract of the paper is public (Patil, "Micro-World
 the box, the masses, the forces and the lengths of windows. What is seen are places and masses.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 
 from ...runs.checks import whole_number
 from ...simulators.bodies import UNIT_RADIUS, advance_bodies, simulate_bodies
-from ...simulators.checks import check_count
+from ...simulators.checks import check_count, check_generator, is_number
 
 SIZE, FPS = 256.0, 30  # px, frames a second
 N_BODIES, MASSES = 3, (0.5, 2.0)  # masses are uniform between them, radii 14 to 28 px
@@ -19,6 +20,7 @@ SPEED = 60.0  # px/s, the deviation of each velocity component at the start
 FORCE = 450.0  # px/s² times the unit of mass: the largest component of a force
 WINDOW, EVENT, BLOCK = 16, 25, 5  # frames: seen, ahead, and how long a force is held
 IDLE = 0.3  # how often a body is left alone for a whole sequence
+_MAX_ROUNDS = 100  # of starts, of which a few in ten are solved already where bodies are pushed as usual
 
 
 class Sequences(NamedTuple):
@@ -81,15 +83,21 @@ def draw_sequences(
 
 
 def draw_problems(n, *, rng, controlled=(0, 1, 2), force=FORCE, **world):
-    """`Problems` whose goals are reached by unseen forces on the controlled bodies alone.
+    """n `Problems` whose goals are reached by unseen forces on the controlled bodies alone.
 
     Starts that are solved already, every controlled body within its radius of its goal, are left out.
-    `world` are arguments of `draw_sequences`. Raises `ValueError` for bodies that there are not.
+    `force` bounds the components of the forces, px/s² times the unit of mass; `world` are the arguments
+    `n_bodies`, `masses`, `speed` and `idle` of `draw_sequences`. Raises `ValueError` for numbers that do
+    not fit, bodies that there are not, and worlds in which nearly every start is solved.
     """
+    check_generator(rng)
     n_bodies = world.get("n_bodies", N_BODIES)
+    check_count(n=n, n_bodies=n_bodies)
+    if not is_number(force):
+        raise ValueError(f"force must be finite and not negative, a number, got {force!r}")
     controlled = checked_bodies(controlled, n_bodies)
-    found = []
-    while sum(len(problems.masses) for problems in found) < n:
+    found, n_found = [], 0
+    for _ in range(_MAX_ROUNDS):
         past = draw_sequences(2 * n, WINDOW, rng=rng, force=force, **world)
         forces = draw_forces(2 * n, EVENT, rng=rng, n_bodies=n_bodies, force=force, idle=0.0)
         others = [body for body in range(n_bodies) if body not in controlled]
@@ -99,6 +107,14 @@ def draw_problems(n, *, rng, controlled=(0, 1, 2), force=FORCE, **world):
         goals = torch.cat([past.states, states[:, 1:]], dim=1)[:, -WINDOW:]
         drawn = Problems(past.states, past.masses, goals, forces, controlled)
         found.append(drawn.some(~solved(drawn.states[:, -1], drawn)))
+        n_found += len(found[-1].masses)
+        if n_found >= n:
+            break
+    else:
+        raise ValueError(
+            f"of {2 * n * _MAX_ROUNDS:,} starts all but {n_found} are solved already, {n} others are needed: "
+            f"take a larger force or speed, got {force} and {world.get('speed', SPEED)}"
+        )
     parts = zip(*(problems[:4] for problems in found), strict=True)
     states, masses, goals, forces = (torch.cat(part)[:n] for part in parts)
     return Problems(states, masses, goals, forces, controlled)
@@ -130,7 +146,16 @@ def move(states, masses, forces):
 
 
 def checked_bodies(controlled, n_bodies):
-    """The numbers of controlled bodies as a tuple; `ValueError` for others than 0 … n_bodies - 1."""
+    """The numbers of controlled bodies as a tuple, in the order given.
+
+    Raises `TypeError` for anything but a list of whole numbers, `ValueError` for others than
+    0 … n_bodies - 1, for one twice, and for none.
+    """
+    if isinstance(controlled, str) or not isinstance(controlled, Iterable):
+        raise TypeError(f"controlled bodies must be a list of their numbers, got {controlled!r}")
+    controlled = tuple(controlled)
+    if any(isinstance(body, bool) for body in controlled):
+        raise TypeError(f"controlled bodies must be a list of their numbers, no mask, got {controlled}")
     bodies = tuple(whole_number(body, "a controlled body") for body in controlled)
     if not bodies or len(set(bodies)) < len(bodies) or not all(0 <= body < n_bodies for body in bodies):
         raise ValueError(

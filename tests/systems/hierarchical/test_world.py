@@ -77,3 +77,34 @@ def test_other_worlds_can_be_drawn():
 def test_bodies_that_there_are_not_are_refused(controlled):
     with pytest.raises(ValueError, match=r"different ones of 0 … 2, at least one, got \("):
         world.draw_problems(1, rng=rng(), controlled=controlled)
+
+
+@pytest.mark.parametrize("controlled", [1, None, "01", (True, False, True), (0.5,)])
+def test_what_is_no_list_of_bodies_is_refused(controlled):
+    with pytest.raises(TypeError, match=r"controlled bod.* must be a .*got "):
+        world.draw_problems(1, rng=rng(), controlled=controlled)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"n": 0}, "n must be a whole number, 1 or more, got 0"),
+        ({"n": 2.5}, "n must be a whole number, 1 or more, got 2.5"),
+        ({"n_bodies": "3"}, "n_bodies must be a whole number, 1 or more, got '3'"),
+        ({"rng": torch.Generator()}, "rng must be a numpy.random.Generator, got torch._C.Generator"),
+        ({"force": np.nan}, "force must be finite and not negative, a number, got nan"),
+        ({"force": -1.0}, "force must be finite and not negative, a number, got -1.0"),
+    ],
+)
+def test_problems_that_cannot_be_drawn_are_one_sentence(change, words):
+    call = {"n": 1, "rng": rng()} | change
+    with pytest.raises(ValueError, match=words):
+        world.draw_problems(call.pop("n"), **call)
+
+
+def test_a_world_in_which_nothing_is_to_do_is_refused():
+    """Nothing moves: every start is at its goal, for ever."""
+    with pytest.raises(
+        ValueError, match=r"of 200 starts all but 0 .* larger force or speed, got 0.0 and 0.0"
+    ):
+        world.draw_problems(1, rng=rng(), force=0.0, speed=0.0)
