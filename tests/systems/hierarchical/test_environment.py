@@ -68,6 +68,53 @@ def test_an_action_that_is_none_is_refused(action):
         env.step(action)
 
 
+@pytest.mark.parametrize(
+    "action", ["left", None, [[1], [0, 0]], {"push": 1}, np.zeros((3, 2)) * 1j, np.zeros((3, 2)) > 0]
+)
+def test_an_action_that_is_no_number_is_refused(action):
+    env = PushedBodies()
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="an action must be real numbers, in rows of one length, got "):
+        env.step(action)
+
+
+def test_before_an_episode_nothing_can_be_done_or_seen():
+    env = PushedBodies(render_mode="rgb_array")
+    for act in (lambda: env.step(np.zeros((3, 2))), env.render):
+        with pytest.raises(gymnasium.error.ResetNeeded, match=r"no episode has begun: call reset\(\) first"):
+            act()
+
+
+@pytest.mark.parametrize("mode", ["human", "ansi", 3])
+def test_what_cannot_be_drawn_is_refused(mode):
+    with pytest.raises(ValueError, match="render_mode must be None or 'rgb_array', got "):
+        PushedBodies(render_mode=mode)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ([1], ValueError, r"options may be \{'problem': …\} alone, got \[1\]"),
+        ({"problems": 3}, ValueError, r"alone, got \{'problems': 3\}"),
+        ({"problem": 3}, TypeError, "a problem must be `Problems`.*got <class 'int'>"),
+    ],
+)
+def test_other_options_are_refused(options, error, words):
+    with pytest.raises(error, match=words):
+        PushedBodies().reset(options=options)
+
+
+def test_problems_of_other_numbers_are_refused():
+    rng = np.random.default_rng(0)
+    four, none = draw_problems(1, rng=rng, n_bodies=4), draw_problems(1, rng=rng).some(slice(0))
+    for problem, shape in ((four, (1, 4)), (none, (0, 3))):
+        with pytest.raises(ValueError, match=rf"got masses of the shape \({shape[0]}, {shape[1]}\)"):
+            PushedBodies().reset(options={"problem": problem})
+    two = draw_problems(2, rng=rng)
+    with pytest.raises(ValueError, match=r"one problem can be drawn, got 2: take `problems.some\(\[k\]\)`"):
+        draw_pursuit(two.states[0], two)
+
+
 def test_a_problem_of_other_bodies_is_refused():
     problems = draw_problems(1, rng=np.random.default_rng(0), controlled=(1,))
     with pytest.raises(ValueError, match=r"controls the bodies \(0, 1, 2\), the problem \(1,\)"):
