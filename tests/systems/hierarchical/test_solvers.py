@@ -90,3 +90,25 @@ def test_its_solvers_find_what_is_best(model, name):
 def test_actions_that_do_not_fit_are_refused(model, shape, words):
     with pytest.raises(ValueError, match=words):
         GoalCost(model).get_cost(beside_candidates(info(), 3), torch.zeros(shape))
+
+
+@pytest.mark.parametrize("controlled", [(0, 1, 3), (0, 0), (-1,), ()])
+def test_bodies_that_there_are_not_cannot_be_controlled(model, controlled):
+    with pytest.raises(ValueError, match=r"controlled bodies must be different ones of 0 … 2"):
+        GoalCost(model, controlled)
+
+
+def test_candidates_that_do_not_fit_what_is_seen_are_refused(model):
+    cost, seen = GoalCost(model), beside_candidates(info(), 3)
+    for shape in ((3, 5, 6), (1, 3, 5, 6)):
+        with pytest.raises(ValueError, match=r"must be \(B, S, horizon, D\), here B = 2, got \("):
+            cost.get_cost(seen, torch.zeros(shape))
+    with pytest.raises(ValueError, match="positions, masses and goal, there is no masses"):
+        cost.get_cost({"positions": seen["positions"]}, torch.zeros(2, 3, 5, 6))
+
+
+def test_arrays_are_taken_as_tensors_are(model):
+    seen = beside_candidates(info(), 3)
+    with torch.no_grad():
+        costs = [GoalCost(model).get_cost(seen, of(2, 3, 5, 6)) for of in (torch.ones, lambda *s: np.ones(s))]
+    assert torch.equal(*costs)
