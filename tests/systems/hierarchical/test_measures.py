@@ -172,3 +172,84 @@ def test_distances_agree_in_any_monotone_unit():
     places, other_places = (part[..., :2].flatten(1) for part in (states, others))
     assert measures.distance_agreement(0.1 * places, 0.1 * other_places, states, others) == pytest.approx(1)
     assert abs(measures.distance_agreement(noise(200, 9), noise(200, 9, seed=3), states, others)) < 0.2
+
+
+def ends_of(n):
+    return measures.Ends(*(noise(n, 16).float() for _ in range(4)))
+
+
+BAD = {
+    "a probe of latents and targets that are not of one number": (
+        lambda data: measures.Probe(noise(5, 4), noise(4, 2)), r"latents must be \(4, D\), .*got \(5, 4\)"
+    ),
+    "a probe of NaN": (
+        lambda data: measures.Probe(noise(5, 4) * np.nan, noise(5, 2)), "latents must be finite, got NaN"
+    ),
+    "a target of another shape": (
+        lambda data: measures.Probe(noise(5, 4), noise(5, 2)).r2(noise(5, 4), noise(5, 1)),
+        r"read, target must have one shape, got \(5, 2\) and \(5, 1\)",
+    ),
+    "sequences that are too short": (
+        lambda data: measures.place_probes(None, data._replace(states=data.states[:, :30]), ends_of(60)),
+        "41 frames, a window and an event, got 30",
+    ),
+    "frames before the event": (
+        lambda data: measures.place_probes(None, data, ends_of(60), (-1,)),
+        r"frames must be from 0 to the 25 of the event, got \[-1\]",
+    ),
+    "masses that are not of the states": (
+        lambda data: measures.truths(data.states[:, 0], data.masses[0]),
+        r"masses \(n, N\), got \(60, 3, 4\) and \(3,\)",
+    ),
+    "places of one sequence beside all": (
+        lambda data: measures.off_px(data.positions[:, 0], data.positions[0, 0]),
+        r"got \(60, 3, 2\) and \(3, 2\)",
+    ),
+    "a spread of one latent": (lambda data: measures.spread(noise(1, 4)), r"two latents .* got \(1, 4\)"),
+    "one prediction beside all": (
+        lambda data: measures.beside_persistence(noise(1, 4), noise(5, 4), noise(5, 4)),
+        r"one shape, got \(1, 4\) and \(5, 4\) and \(5, 4\)",
+    ),
+    "time that runs back": (
+        lambda data: measures.straight_ends(data.states[:, 0], data.masses, n_frames=-3),
+        "n_frames must be 0 or more, got -3",
+    ),
+    "forces for other frames": (
+        lambda data: measures.straight_ends(data.states[:, 0], data.masses, data.forces[:, :10]),
+        r"forces must be \(60, 25, 3, 2\), .*got \(60, 10, 3, 2\)",
+    ),
+    "another kind of generator": (
+        lambda data: measures.counterfactual(data, rng=torch.Generator()), "must be a numpy.random.Generator"
+    ),
+    "no event": (
+        lambda data: measures.counterfactual(
+            data._replace(states=data.states[:, :20]), rng=np.random.default_rng(0)
+        ),
+        "more than the 25 frames of an event, got 20",
+    ),
+    "other bodies": (
+        lambda data: measures.change_correlations(noise(4, 3, 2), noise(4, 2, 2)),
+        r"predicted, true must have one shape, got \(4, 3, 2\) and \(4, 2, 2\)",
+    ),
+    "distances in fewer states": (
+        lambda data: measures.distance_agreement(
+            noise(60, 4), noise(60, 4, seed=1), data.states[:3, 0], data.states[:3, 1]
+        ),
+        r"latents must be \(3, D\), .*got \(60, 4\)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_measured_is_one_sentence(drawn, name):
+    call, words = BAD[name]
+    with pytest.raises(ValueError, match=words):
+        call(drawn)
+
+
+def test_sequences_of_another_length_have_no_ends():
+    with seeded(0):
+        model = HierarchicalJEPA(width=16, heads=2, hidden=16)
+    long = draw_sequences(1, 50, rng=np.random.default_rng(0))
+    with pytest.raises(ValueError, match="41 frames, a window and an event, got 50"):
+        measures.encode_ends(model, long)
