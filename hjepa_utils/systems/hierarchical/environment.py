@@ -93,7 +93,7 @@ class PushedBodies(gymnasium.Env):
             raise TypeError(f"a problem must be `Problems`, as `draw_problems` gives, got {type(problem)}")
         if not len(problem.masses) or problem.masses.shape[1] != N_BODIES:
             raise ValueError(
-                f"a problem has {N_BODIES} bodies, and there must be one; got masses of the shape "
+                f"there must be a problem, and of {N_BODIES} bodies; got masses of the shape "
                 f"{tuple(problem.masses.shape)}"
             )
         if problem.controlled != self.controlled:

@@ -20,7 +20,7 @@ SPEED = 60.0  # px/s, the deviation of each velocity component at the start
 FORCE = 450.0  # px/s² times the unit of mass: the largest component of a force
 WINDOW, EVENT, BLOCK = 16, 25, 5  # frames: seen, ahead, and how long a force is held
 IDLE = 0.3  # how often a body is left alone for a whole sequence
-_MAX_ROUNDS = 100  # of starts, of which a few in ten are solved already where bodies are pushed as usual
+_MAX_ROUNDS = 30  # of 2 n starts, until n are found that are not solved already
 
 
 class Sequences(NamedTuple):
@@ -112,7 +112,7 @@ def draw_problems(n, *, rng, controlled=(0, 1, 2), force=FORCE, **world):
             break
     else:
         raise ValueError(
-            f"of {2 * n * _MAX_ROUNDS:,} starts all but {n_found} are solved already, {n} others are needed: "
+            f"only {n_found} of {2 * n * _MAX_ROUNDS:,} starts are not solved already, {n} are needed: "
             f"take a larger force or speed, got {force} and {world.get('speed', SPEED)}"
         )
     parts = zip(*(problems[:4] for problems in found), strict=True)
