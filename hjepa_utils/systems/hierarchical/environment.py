@@ -49,11 +49,18 @@ class PushedBodies(gymnasium.Env):
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
         self.render_mode, self.controlled = render_mode, checked_bodies(controlled, N_BODIES)
-        self.states: torch.Tensor | None = None
+        self._states: torch.Tensor | None = None
         window = spaces.Box(0.0, SIZE, (WINDOW, N_BODIES, 2), np.float32)
         masses = spaces.Box(*MASSES, (N_BODIES,), np.float32)
         self.observation_space = spaces.Dict({"positions": window, "masses": masses, "goal": window})
         self.action_space = spaces.Box(-1.0, 1.0, (len(self.controlled), 2), np.float32)
+
+    @property
+    def states(self) -> torch.Tensor:
+        """The last 16 frames, (1, 16, 3, 4), px and px/s; `ResetNeeded` before an episode has begun."""
+        if self._states is None:
+            raise gymnasium.error.ResetNeeded("no episode has begun: call reset() first")
+        return self._states
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         super().reset(seed=seed)
@@ -64,29 +71,26 @@ class PushedBodies(gymnasium.Env):
         if problem is None:
             problem = draw_problems(1, rng=self.np_random, controlled=self.controlled)
         self.problem = self._checked(problem).some(slice(1))
-        self.states = self.problem.states
+        self._states = self.problem.states
         return self._seen(), self._info()
 
     def step(self, action):
-        self._check_begun()
+        states = self.states
         push, wanted = as_floats(action, "an action"), (len(self.controlled), 2)
         if push.shape != wanted or not np.isfinite(push).all() or np.abs(push).max() > 1 + 1e-6:
             got = reprlib.repr(push.tolist())
             raise ValueError(f"an action is {wanted} finite numbers within ± 1, got {got}")
         forces = torch.zeros(1, 1, N_BODIES, 2, dtype=torch.float64)
         forces[0, 0, list(self.controlled)] = FORCE * torch.from_numpy(push)
-        moved = move(self.states[:, -1], self.problem.masses, forces)
-        self.states = torch.cat([self.states[:, 1:], moved[:, 1:]], dim=1)
-        left = ways(self.states[:, -1], self.problem).mean().item()
+        moved = move(states[:, -1], self.problem.masses, forces)
+        self._states = torch.cat([states[:, 1:], moved[:, 1:]], dim=1)
+        left = ways(moved[:, -1], self.problem).mean().item()
         return self._seen(), -left / SIZE, False, False, self._info()
 
     def render(self):
-        self._check_begun()
-        return self._picture() if self.render_mode == "rgb_array" else None
-
-    def _check_begun(self):
-        if self.states is None:
-            raise gymnasium.error.ResetNeeded("no episode has begun: call reset() first")
+        """The bodies, bright, and where they should be, dim: uint8 (256, 256, 3)."""
+        now = self.states[0, -1:]
+        return draw_pursuit(now, self.problem)[0] if self.render_mode == "rgb_array" else None
 
     def _checked(self, problem):
         if not isinstance(problem, Problems):
@@ -113,10 +117,6 @@ class PushedBodies(gymnasium.Env):
     def _info(self):
         now = self.states[:, -1]
         return {"state": now[0].numpy().copy(), "is_success": bool(solved(now, self.problem)[0])}
-
-    def _picture(self):
-        """The bodies, bright, and where they should be, dim: uint8 (256, 256, 3)."""
-        return draw_pursuit(self.states[0, -1:], self.problem)[0]
 
 
 def draw_pursuit(states, problem):
