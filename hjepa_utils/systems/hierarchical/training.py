@@ -5,7 +5,7 @@ fresh ones. Both loops are `resumable`: given a folder, they go on after the las
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from ...runs.checkpoints import resumable
 from ...runs.checks import whole_number
-from ...runs.fingerprint import hash_code, hash_tensors
+from ...runs.fingerprint import of_training
 from ...runs.hardware import seeded
 from .losses import STATISTICS, Weights, event_loss, jepa_terms, step_loss
 from .networks import InverseDynamics, fast
@@ -163,12 +163,7 @@ def epochs(losses, modules, trained, n_batches, settings, seed, checkpoint, labe
     made_from, file = {}, None
     if checkpoint:
         file = Path(checkpoint) / f"{name}.safetensors"
-        made_from = asdict(settings) | {
-            "seed": seed,
-            "the model or its code": [hash_code(module) for module in modules.values()],
-            "the initial weights": [hash_tensors(module.state_dict()) for module in modules.values()],
-            "the code of the training": hash_code(losses, epochs),
-        }
+        made_from = of_training(settings, seed, modules, losses, epochs)
     for epoch in resumable(
         file, settings.n_epochs, fingerprint=made_from, history=history, modules=modules,
         optimisers={"AdamW": optimiser}, label=label, unit="epoch", shown=("loss",),

@@ -4,7 +4,7 @@ Every loop is `resumable`: given a folder, it goes on where it stopped, and ends
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch.nn.utils import clip_grad_norm_
 from ...experiment.side_by_side import one_thread
 from ...runs.checkpoints import resumable
 from ...runs.checks import whole_number
-from ...runs.fingerprint import hash_code, hash_tensors
+from ...runs.fingerprint import hash_tensors, of_training
 from .model import check_frames
 
 
@@ -209,13 +209,7 @@ def _loop(loss, modules, settings, data, seed, checkpoint, label, name):
     history, made_from, file = [], {}, None
     if checkpoint:
         file = Path(checkpoint) / f"{name}.safetensors"
-        made_from = asdict(settings) | {
-            "seed": seed,
-            "the model or its code": [hash_code(module) for module in modules.values()],
-            "the initial weights": [hash_tensors(module.state_dict()) for module in modules.values()],
-            "the data": hash_tensors(data),
-            "the code of the training": hash_code(loss, _loop),
-        }
+        made_from = of_training(settings, seed, modules, loss, _loop) | {"the data": hash_tensors(data)}
     for step in resumable(
         file, settings.n_steps, fingerprint=made_from, history=history, modules=modules,
         optimisers={"Adam": optimiser}, every=50, label=label, shown=("loss",),

@@ -1,14 +1,12 @@
 """The world as an environment."""
 
-import warnings
-
 import numpy as np
 import pytest
 import torch
 
 gymnasium = pytest.importorskip("gymnasium")
 
-from gymnasium.utils.env_checker import check_env  # noqa: E402
+from helpers import check_environment  # noqa: E402
 
 from hjepa_utils import HierarchicalJEPA, seeded  # noqa: E402
 from hjepa_utils.systems.hierarchical.environment import PushedBodies, draw_pursuit  # noqa: E402
@@ -17,10 +15,7 @@ from hjepa_utils.systems.hierarchical.world import draw_problems  # noqa: E402
 
 @pytest.mark.parametrize("controlled", [(0, 1, 2), (1,)])
 def test_gymnasium_takes_it(controlled):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        env = gymnasium.make("PushedBodies-v0", render_mode="rgb_array", controlled=controlled)
-        check_env(env.unwrapped)
+    check_environment("PushedBodies-v0", controlled=controlled)
 
 
 def test_the_unseen_forces_solve_an_episode_in_time():
