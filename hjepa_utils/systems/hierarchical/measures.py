@@ -119,7 +119,6 @@ class Spread(NamedTuple):
     """How latents fill their space. A probe's R² and the rank do not see a collapse in size."""
 
     deviation: float  # mean over dimensions; VICReg asks for 1
-    least: float
     n_flat: int  # dimensions with less than 0.1
     covariance: float  # mean square off the diagonal
     rank: float  # exp of the entropy of the covariance matrix' eigenvalues
@@ -137,7 +136,6 @@ def spread(latents):
     share = share / share.sum()
     return Spread(
         deviation.mean().item(),
-        deviation.min().item(),
         int((deviation < 0.1).sum()),
         (off.square().sum() / (off.numel() - len(off))).item(),
         torch.special.entr(share).sum().exp().item(),
@@ -153,11 +151,11 @@ def beside_persistence(predicted, now, later):
     return ((predicted - later).square().mean() / (now - later).square().mean()).item()
 
 
-def straight_ends(states, masses, forces=None, *, n_frames=EVENT, folded=True):
+def straight_ends(states, masses, forces=None, *, n_frames=EVENT):
     """Where bodies would be without meeting each other: (n, N, 4), (n, N) → (n, N, 2).
 
-    After `n_frames`, at constant velocity or under known forces (n, n_frames, N, 2); walls reflect them,
-    or (`folded=False`) stop them. px, px/s, and px/s² times the unit of mass.
+    After `n_frames`, at constant velocity or under known forces (n, n_frames, N, 2); walls reflect
+    them. px, px/s, and px/s² times the unit of mass.
     """
     _check_states(states, masses)
     if whole_number(n_frames, "n_frames") < 0:
@@ -170,8 +168,6 @@ def straight_ends(states, masses, forces=None, *, n_frames=EVENT, folded=True):
     if forces is not None:
         left = torch.arange(n_frames, 0, -1, dtype=torch.float64) / FPS**2
         ends = ends + torch.einsum("t,ntbx->nbx", left, forces.double()) / masses.double()[..., None]
-    if not folded:
-        return torch.minimum(torch.maximum(ends, radii), SIZE - radii)
     span = SIZE - 2 * radii
     return radii + span - ((ends - radii) % (2 * span) - span).abs()
 

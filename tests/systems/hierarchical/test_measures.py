@@ -144,12 +144,6 @@ def test_straight_ends_after_fewer_frames(drawn):
     torch.testing.assert_close(ends, true, rtol=0, atol=1e-9)
 
 
-def test_unfolded_lines_stop_at_the_walls():
-    state = torch.tensor([[[200.0, 100.0, 300.0, 12.0]]], dtype=torch.float64)
-    ends = measures.straight_ends(state, torch.ones(1, 1), folded=False)
-    assert ends[0, 0].tolist() == pytest.approx([236.0, 110.0])
-
-
 def test_a_counterfactual_is_the_true_world_under_other_forces(drawn):
     first, other = measures.counterfactual(drawn, rng=np.random.default_rng(1))
     assert torch.equal(first.states[:, :16], other.states[:, :16])
