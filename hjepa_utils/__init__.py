@@ -85,6 +85,7 @@ from .runs.checks import check
 from .runs.files import ArtifactError, file_hash, write_atomically, write_json
 from .runs.hardware import hardware, pick_device, pick_encoder_dtype, seeded
 from .runs.run import start_run
+from .runs.words import counted
 from .simulators.billiards import (
     advance_balls,
     contact_masks,
@@ -93,11 +94,13 @@ from .simulators.billiards import (
     render_frames,
     simulate_collisions,
 )
+from .simulators.bodies import advance_bodies, simulate_bodies
 from .simulators.toy_physics import simulate_toy, toy_energy
 from .simulators.toy_pictures import render_toy
 from .systems.contact.latents import ContactLatents
 from .systems.contact.model import ContactDynamics
 from .systems.contact.tracks import states_from_tracks
+from .systems.hierarchical.model import HierarchicalJEPA
 from .systems.hjepa.controls import isotropy_defect
 from .systems.hjepa.paper import PUBLISHED, paper_arms
 from .systems.world_model.model import HamiltonianWorldModel
@@ -154,6 +157,7 @@ __all__ = [
     "Hamiltonian",
     "HamiltonianDynamics",
     "HamiltonianWorldModel",
+    "HierarchicalJEPA",
     "InEncoderUnits",
     "InteractionNetwork",
     "LatentWindows",
@@ -172,6 +176,7 @@ __all__ = [
     "Training",
     "TrainingMean",
     "advance_balls",
+    "advance_bodies",
     "arm_distances",
     "arm_drifts",
     "arm_errors",
@@ -185,6 +190,7 @@ __all__ = [
     "contact_masks",
     "contacts_per_interval",
     "convergence_order",
+    "counted",
     "driven_rollout",
     "effect",
     "encode_folder",
@@ -238,6 +244,7 @@ __all__ = [
     "rollout_loss",
     "seeded",
     "shipped_models",
+    "simulate_bodies",
     "simulate_collisions",
     "simulate_latents",
     "simulate_toy",

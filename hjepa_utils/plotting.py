@@ -23,12 +23,18 @@ STYLE = {  # model: (colour, dash)
     "GRU": (PALETTE[2], ":"),
     "neural ODE": (PALETTE[9], "-"),
     "HNN, Fourier features": (PALETTE[9], "-."),
+    "lifted HNN": ("#5b3f95", "--"),
+    "lifted ODE": ("#5b3f95", ":"),
     "entity HNN": (PALETTE[0], "--"),
     "interaction network": (PALETTE[8], "-."),
     "gap networks": (PALETTE[6], "--"),
     "contact": (PALETTE[1], "-"),
+    "contact, as it ships": (PALETTE[1], ":"),
     "contact, mean of searches": ("#8c4500", "--"),
     "contact, labels": ("#e0a030", "-."),
+    "contact, labels, mean": ("#e0a030", ":"),
+    "contact, one pass": ("#c44e00", ":"),
+    "contact, first guess": ("#b08a5a", ":"),
     "residual MLP between": ("#7a3b69", ":"),
     "readout alone": ("0.1", "-."),
     "readout alone, labels": ("0.1", ":"),
@@ -38,6 +44,20 @@ STYLE = {  # model: (colour, dash)
     "Hamiltonian, springs": (PALETTE[1], "-."),
     "Hamiltonian, smooth V and U": ("#5b3f95", "-."),
     "free flight": ("#8a7d00", "-."),
+    "H-JEPA": (PALETTE[0], (0, (5, 1))),
+    "H-JEPA, short": (PALETTE[9], (0, (5, 1))),
+    "plain statistics": (PALETTE[3], (0, (5, 1))),
+    "no variance term": (PALETTE[4], (0, (5, 1))),
+    "no inverse dynamics": (PALETTE[5], (0, (5, 1))),
+    "random weights": ("0.5", (0, (5, 1))),
+    "deep": (PALETTE[0], (0, (3, 1, 1, 1))),
+    "shallow, rolled": (PALETTE[2], (0, (3, 1, 1, 1))),
+    "flat, closed loop": (PALETTE[2], (0, (1, 1))),
+    "two levels": (PALETTE[1], (0, (5, 1))),
+    "straight lines": ("#8a7d00", "--"),
+    "straight lines, forces known": ("#8a7d00", (0, (1, 1))),
+    "supervised": ("0.1", (0, (1, 1))),
+    "true world": ("0.1", (0, (5, 1))),
     "random": ("0.5", ":"),
     "linear map": (PALETTE[5], "--"),
     "linear extrapolation": ("#8a7d00", ":"),
@@ -177,6 +197,7 @@ def frames_of(figure, draw, n):
     for t in range(n):
         draw(t)
         figure.canvas.draw()
+        figure.set_layout_engine("none")  # the first picture's holds for all, and need not be found again
         frames.append(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
     return np.stack(frames)
 

@@ -2,6 +2,7 @@
 
 import re
 import resource
+import warnings
 from contextlib import contextmanager
 from math import isclose
 from pathlib import Path
@@ -71,6 +72,30 @@ def no_file_above(n_bytes):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def count_updates(monkeypatch, *, break_off_after=None, optimiser=torch.optim.Adam):
+    """A list that grows with every update of an optimiser from now on; Ctrl-C comes after so many."""
+    update, done = optimiser.step, []
+
+    def step(self, *args):
+        done.append(update(self, *args))
+        if len(done) == break_off_after:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(optimiser, "step", step)
+    return done
+
+
+def check_environment(name, **options):
+    """Gymnasium makes it, and finds nothing to say of it, not even a warning."""
+    import gymnasium  # here, because most tests need none
+    from gymnasium.utils.env_checker import check_env
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        env = gymnasium.make(name, render_mode="rgb_array", **options)
+        check_env(env.unwrapped)
 
 
 def oscillators(n, length=8, seed=0, interval=0.3):

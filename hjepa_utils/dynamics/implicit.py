@@ -40,11 +40,15 @@ def _solved(slope, h, *, old, new):
 def implicit_midpoint_step(hamiltonian, z, dt):
     """z' = z + dt J∇H((z + z')/2): second order, symplectic and reversible for any H.
 
-    Hairer, Lubich and Wanner, Geometric Numerical Integration, §VI.4. Solved by iteration, which converges
-    where dt/2 ‖∇²H‖ is below about 0.7; elsewhere raises `RuntimeError` with the residual reached.
-    Differentiable once, by the implicit function theorem.
+    Hairer, Lubich and Wanner, Geometric Numerical Integration, §VI.4. Solved by iteration,
+    which converges where dt/2 ‖∇²H‖ is below about 0.7; elsewhere raises `RuntimeError`
+    with the residual reached. Differentiable once, by the implicit function theorem.
     """
-    middle = fixed_point(lambda m: z + dt / 2 * velocity(hamiltonian, m), z, "the implicit midpoint step")
+    middle = fixed_point(
+        lambda m: z + dt / 2 * velocity(hamiltonian, m),
+        z,
+        "the implicit midpoint step",
+    )
     return 2 * middle - z
 
 
@@ -55,8 +59,8 @@ def stormer_verlet_step(hamiltonian, z, dt):
     Hairer, Lubich and Wanner, Geometric Numerical Integration, §VI.3, eq. 3.4:
 
     p½ = p - dt/2 ∂H/∂q(q, p½),  q' = q + dt/2 (∂H/∂p(q, p½) + ∂H/∂p(q', p½)),
-    p' = p½ - dt/2 ∂H/∂q(q', p½). The first two are solved as in `implicit_midpoint_step`, with the
-    same error and gradient.
+    p' = p½ - dt/2 ∂H/∂q(q', p½). The first two are solved as in `implicit_midpoint_step`,
+    with the same error and gradient.
     """
     even_dim(z.shape[-1])
     q = z.chunk(2, dim=-1)[0]
@@ -64,7 +68,9 @@ def stormer_verlet_step(hamiltonian, z, dt):
     half_drift = q + dt / 2 * hamiltonian.gradient_p(torch.cat([q, p_half], dim=-1))
 
     def second_half(q_new):
-        return half_drift + dt / 2 * hamiltonian.gradient_p(torch.cat([q_new, p_half], dim=-1))
+        return half_drift + dt / 2 * hamiltonian.gradient_p(
+            torch.cat([q_new, p_half], dim=-1),
+        )
 
     q_new = fixed_point(second_half, q, "the drift of the Störmer–Verlet step")
     p_new = p_half - dt / 2 * hamiltonian.gradient_q(torch.cat([q_new, p_half], dim=-1))

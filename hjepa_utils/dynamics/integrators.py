@@ -19,11 +19,11 @@ from .step import HALF_KICK_DRIFT_HALF_KICK, as_step, declared
 def leapfrog_step(hamiltonian, z, dt):
     """The paper's algorithm 1: half kick, drift, half kick.
 
-    For a separable H = T(p) + V(q) this is Störmer–Verlet: second order, symplectic, and reversible
-    in that a step of -dt undoes a step of dt.
-    For a joint H(q, p), such as the paper's, the sub-steps are no shears. The step is then first order, not
-    symplectic and not reversible (Hairer, Lubich and Wanner, Geometric Numerical Integration, §VI.3);
-    `stormer_verlet_step` is both for any H.
+    For a separable H = T(p) + V(q) this is Störmer–Verlet: second order, symplectic,
+    and reversible in that a step of -dt undoes a step of dt.
+    For a joint H(q, p), such as the paper's, the sub-steps are no shears. The step is
+    then first order, not symplectic and not reversible (Hairer, Lubich and Wanner,
+    Geometric Numerical Integration, §VI.3); `stormer_verlet_step` is both for any H.
     """
     even_dim(z.shape[-1])
     q, p = z.chunk(2, dim=-1)

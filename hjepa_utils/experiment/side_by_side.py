@@ -57,7 +57,7 @@ def fit_side_by_side(trainings):
     at_once = min(n_jobs(), len(to_do))
     if at_once > 1:
         _in_processes(to_do, at_once)
-    with _one_thread():  # of what other processes have trained only the states are read here
+    with one_thread():  # of what other processes have trained only the states are read here
         return _finished(prepared)
 
 
@@ -102,13 +102,14 @@ def _in_processes(to_do, at_once):
 def _elsewhere(prepared):
     """In a process of its own; returns what was printed."""
     said, progress = StringIO(), StringIO()
-    with redirect_stdout(said), redirect_stderr(progress), _one_thread():
+    with redirect_stdout(said), redirect_stderr(progress), one_thread():
         finish(prepared)
     return said.getvalue()
 
 
 @contextmanager
-def _one_thread():
+def one_thread():
+    """PyTorch with one thread, so that no sum depends on how many cores there are."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -30,11 +30,12 @@ class RolloutLoss(NamedTuple):
 
 
 def rollout_loss(dynamics, windows, energy_weight):
-    """L = L_pred + λ L_energy over windows (B, T, D), rolled out from their first latent (eq. 5–7).
+    """L = L_pred + λ L_energy over windows (B, T, D), rolled out from their first latent.
 
-    L_pred is the mean over batch, steps 1 … T-1 and dimensions, as in the published code (eq. 6 has
-    the sum over dimensions); L_energy is relative to z_0. A model without energies has L_energy = 0.
-    For stacked models, windows and losses have one more dimension in front.
+    Equations 5 to 7. L_pred is the mean over batch, steps 1 … T-1 and dimensions, as in the
+    published code (eq. 6 has the sum over dimensions); L_energy is relative to z_0. A model
+    without energies has L_energy = 0. For stacked models, windows and losses have one more
+    dimension in front.
     """
     z0, n_steps = windows[..., 0, :], windows.shape[-2] - 1
     if hasattr(dynamics, "rollout_with_energy"):
@@ -44,7 +45,11 @@ def rollout_loss(dynamics, windows, energy_weight):
         predicted = dynamics.rollout(z0, n_steps)
         energy = torch.zeros(windows.shape[:-3], device=windows.device)
     prediction = (predicted - windows)[..., 1:, :].square().mean(dim=(-3, -2, -1))
-    return RolloutLoss(prediction + energy_weight * energy.to(prediction), prediction, energy)
+    return RolloutLoss(
+        prediction + energy_weight * energy.to(prediction),
+        prediction,
+        energy,
+    )
 
 
 def cosine_lr(epoch, n_epochs, highest=1e-3, lowest=1e-5):

@@ -95,7 +95,10 @@ class Pretraining(nn.Module):
         self.predictor = nn.Linear(ARCHITECTURE["hidden_size"], len(TARGET_FRAMES) * settings.target_dim)
 
     def forward(self, clips):
-        """uint8 (B, span, 3, 64, 64) → predictions and whitened targets, (B, n_targets, target_dim) each."""
+        """uint8 (B, span, 3, 64, 64) → predictions, whitened targets.
+
+        Each is (B, n_targets, target_dim).
+        """
         z = standardise(embed(self.encoder, clips[:, : ARCHITECTURE["frames_per_clip"]]))
         predicted = rearrange(self.predictor(z), "b (k g) -> b k g", k=len(TARGET_FRAMES))
         targets = whiten(self.target(clips[:, TARGET_FRAMES]).flatten(0, 1))

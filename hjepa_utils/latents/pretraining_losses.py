@@ -13,7 +13,7 @@ def standardise(z):
 
 
 def whiten(features):
-    """Zero mean and identity covariance over the batch, differentiably: (n, G) → (n, G)."""
+    """Zero mean, identity covariance over the batch, differentiably: (n, G) → (n, G)."""
     centred = features - features.mean(dim=0)
     return in_units_of(centred, centred)
 
@@ -27,12 +27,12 @@ def in_units_of(sample, vectors):
 
 
 def prediction_loss(predicted, targets):
-    """Mean squared error, which is the fraction left unexplained of whitened targets: (B, K, G) each."""
+    """Mean squared error: what is left unexplained of whitened targets, (B, K, G) each."""
     return (predicted - targets).square().mean()
 
 
 def motion_loss(predicted, targets):
-    """The same for the changes over `MOTION_SPAN` frames inside the clip; targets are not moved by it."""
+    """The same for changes over `MOTION_SPAN` frames in the clip; it moves no targets."""
     foretold, true = changes(predicted), changes(targets.detach())
     return (foretold - true).square().sum() / true.square().sum()
 
@@ -40,8 +40,8 @@ def motion_loss(predicted, targets):
 def even_motion_loss(predicted, targets):
     """`motion_loss` with the changes whitened.
 
-    The slowest directions are the places of the balls, and hold a few per cent of the variance of the
-    changes; the fast ones, their overtones, hold the rest.
+    The slowest directions are the places of the balls, and hold a few per cent of the
+    variance of the changes; the fast ones, their overtones, hold the rest.
     """
     foretold, true = changes(predicted), changes(targets.detach())
     return in_units_of(true - true.mean(dim=0), foretold - true).square().mean()

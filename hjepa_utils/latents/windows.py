@@ -219,6 +219,10 @@ class LatentWindows(NamedTuple):
         """The windows in other coordinates, z → z M with M (D, D'); the standardiser stays the old one's."""
         return self._replace(train=self.train @ matrix, test=self.test @ matrix)
 
+    def to_train_on_every(self, nth):
+        """With every nth training window alone, for trainings that only show that they run."""
+        return self._replace(train=self.train[::nth], train_videos=self.train_videos[::nth])
+
     def first_of_videos(self):
         """With the first test window of every video alone, for what is too long to follow from all."""
         videos = self.test_videos

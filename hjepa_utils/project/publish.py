@@ -14,6 +14,7 @@ MAX_NOTEBOOK_KB = 300  # GitHub shows larger notebooks late or not at all
 SHIPPED_WHOLE = {  # they need no standardiser
     "world_model_pendulum": "20_world_model",
     "world_model_balls": "22_pushed_balls",
+    "hierarchical": "30_hierarchical",
     **dict.fromkeys(
         ("hgan_pendulum", "hnngan_pendulum", "mocogan_pendulum", "hgn_pendulum"), "41_hamiltonian_gan"
     ),

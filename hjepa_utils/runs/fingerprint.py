@@ -12,6 +12,7 @@ import hashlib
 import json
 import sys
 from contextlib import suppress
+from dataclasses import asdict
 from types import CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 
 import numpy as np
@@ -48,6 +49,16 @@ def hash_code(*things):
     Of a model, its parts are followed, but not its weights: those are for `hash_tensors`.
     """
     return digest(_describe(list(things), {}))
+
+
+def of_training(settings, seed, modules, *code):
+    """What decides a training: settings (a dataclass), seed, {name: module} as it begins, its code."""
+    return asdict(settings) | {
+        "seed": seed,
+        "the model or its code": [hash_code(module) for module in modules.values()],
+        "the initial weights": [hash_tensors(module.state_dict()) for module in modules.values()],
+        "the code of the training": hash_code(*code),
+    }
 
 
 def differences(before, now):

@@ -4,6 +4,8 @@ from contextlib import contextmanager
 
 import torch
 
+from .words import counted
+
 
 def pick_device(device=None):
     """The device asked for, else the GPU if there is one, else the CPU."""
@@ -24,7 +26,7 @@ def hardware(device):
     """One line for tables, without a path or a host name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    return f"CPU, {counted(torch.get_num_threads(), 'thread')}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 @contextmanager

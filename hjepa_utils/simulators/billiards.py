@@ -128,14 +128,16 @@ def kinetic_energy(states, masses=None):
 def render_frames(states, *, size=256, radius=20.0):
     """Draw the balls on black, anti-aliased at sub-pixel positions.
 
-    (n_frames, n_balls, 4) → uint8 RGB (n_frames, size, size, 3). Pixel (i, j) covers the unit square
-    from (i, j) to (i + 1, j + 1), so a centre x lies at OpenCV's coordinate x - 1/2. A ball may lie
-    outside the picture. Raises `ValueError` for more balls than `COLOURS`, a size that is not whole,
-    and balls that are not finite or farther than 1e6 px away.
+    (n_frames, n_balls, 4) → uint8 RGB (n_frames, size, size, 3). `radius` is a number, or one a ball.
+    Pixel (i, j) covers the unit square from (i, j) to (i + 1, j + 1), so a centre x lies at OpenCV's
+    coordinate x - 1/2. A ball may lie outside the picture. Raises `ValueError` for more balls than
+    `COLOURS`, a size that is not whole, and balls that are not finite or farther than 1e6 px away.
     """
     import cv2  # here, because motion needs no OpenCV
 
-    check_arena(size, radius)
+    radii = np.ravel(as_floats(radius, "radius")).tolist()
+    for one in radii:
+        check_arena(size, one)
     if size != round(size):
         raise ValueError(f"size must be a whole number of pixels, got {size}")
     states, size = real_array(states, "states"), round(size)
@@ -144,6 +146,9 @@ def render_frames(states, *, size=256, radius=20.0):
     n_balls = states.shape[1]
     if n_balls > len(COLOURS):
         raise ValueError(f"there are colours for {len(COLOURS)} balls, got {n_balls}; draw fewer balls")
+    if len(radii) not in (1, n_balls):
+        raise ValueError(f"radius must be a number, or one a ball, here {n_balls}; got {len(radii)}")
+    radii = radii * (n_balls // len(radii))
     position = states[..., :2]
     if not (np.abs(position) <= _FARTHEST).all():
         worst = position[~(np.abs(position) <= _FARTHEST)][0]
@@ -151,9 +156,9 @@ def render_frames(states, *, size=256, radius=20.0):
     frames = np.zeros((len(states), size, size, 3), np.uint8)
     scale = 1 << _SUBPIXEL_BITS
     for frame, state in zip(frames, states, strict=True):
-        for (x, y), colour in zip(state[:, :2] - 0.5, COLOURS[:n_balls], strict=True):
+        for (x, y), r, colour in zip(state[:, :2] - 0.5, radii, COLOURS[:n_balls], strict=True):
             centre = (round(x * scale), round(y * scale))
-            cv2.circle(frame, centre, round(radius * scale), colour, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL_BITS)
+            cv2.circle(frame, centre, round(r * scale), colour, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL_BITS)
     return frames
 
 

@@ -35,16 +35,16 @@ def is_number(value, low=0.0):
         return False
 
 
-def check_count(**counts):
-    for name, value in counts.items():
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name} must be a whole number, 1 or more, got {value!r}")
-
-
 def check_generator(rng):
     if not isinstance(rng, np.random.Generator):
         kind = f"{type(rng).__module__}.{type(rng).__qualname__}".removeprefix("builtins.")
         raise ValueError(f"rng must be a numpy.random.Generator, got {kind}: use numpy.random.default_rng")
+
+
+def check_count(**numbers):
+    for name, value in numbers.items():
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} must be a whole number, 1 or more, got {value!r}")
 
 
 def check_positive(**numbers):

@@ -16,15 +16,18 @@ MAX_EVENTS_AT_ONCE = 200  # while the clock stands still; a row of 20 touching b
 def advance(state, seconds, size, radius, masses):
     """The state (n_balls, 4) after `seconds`, and the number of ball–ball contacts on the way.
 
-    Contacts that fall into one instant, to rounding, are solved together, so that neither the order of
-    the rows nor a mirror changes the answer. Raises `ValueError` where contacts do not come to an end.
+    `radius` is one number, or one a ball, (n_balls,). Contacts that fall into one instant, to rounding,
+    are solved together, so that neither the order of the rows nor a mirror changes the answer. Raises
+    `ValueError` where contacts do not come to an end.
     """
     pairs = list(combinations(range(len(state)), 2))
+    radius = np.broadcast_to(radius, len(state))[:, None]
+    radii = radius[:, 0].tolist()
     left, n_contacts, n_at_once, n_events = seconds, 0, 0, 0
     while True:
         balls = state.tolist()  # plain numbers: several times faster than arrays of two
-        wall_times = [t for ball in balls for t in _wall_times(*ball, size, radius)]
-        contact_times = [_contact_time(*balls[a], *balls[b], radius) for a, b in pairs]
+        wall_times = [t for ball, r in zip(balls, radii, strict=True) for t in _wall_times(*ball, size, r)]
+        contact_times = [_contact_time(*balls[a], *balls[b], radii[a] + radii[b]) for a, b in pairs]
         wait = min(*wall_times, *contact_times)
         if wait > left:
             return _drift(state, left, size, radius), n_contacts
@@ -60,11 +63,11 @@ def tolerance(size):
 
 def _collide(state, masses, pairs, contact_times, wall_times, wait, size, radius):
     """Change the velocities, in place, by the impulses of this instant; returns the contacts of balls."""
-    position, reach = state[:, :2].tolist(), 2 * radius + tolerance(size)
+    position, radii, rounding = state[:, :2].tolist(), radius[:, 0].tolist(), tolerance(size)
     touching = [
         ((a, b), time)
         for (a, b), time in zip(pairs, contact_times, strict=True)
-        if time == wait or dist(position[a], position[b]) <= reach
+        if time == wait or dist(position[a], position[b]) <= radii[a] + radii[b] + rounding
     ]
     meeting = [pair for pair, time in touching if time < inf]
     if meeting:
@@ -99,13 +102,13 @@ def _wall_times(x, y, vx, vy, size, radius):
         yield gap / velocity if velocity else inf
 
 
-def _contact_time(x1, y1, vx1, vy1, x2, y2, vx2, vy2, radius):
-    """Time until two centres are 2 radii apart: the smaller root of |Δx + t Δv|² = 4 radius²."""
+def _contact_time(x1, y1, vx1, vy1, x2, y2, vx2, vy2, reach):
+    """Time until two centres are `reach` apart: the smaller root of |Δx + t Δv|² = reach²."""
     dx, dy, dvx, dvy = x2 - x1, y2 - y1, vx2 - vx1, vy2 - vy1
     closing = -(dx * dvx + dy * dvy)
     if closing <= 0:
         return inf
-    gap = dx * dx + dy * dy - 4 * radius**2
+    gap = dx * dx + dy * dy - reach**2
     discriminant = closing**2 - (dvx * dvx + dvy * dvy) * gap
     if discriminant < 0:
         return inf

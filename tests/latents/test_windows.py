@@ -107,6 +107,15 @@ def test_every_window_knows_its_video():
                 assert rows(window) <= rows(FIFTY[names[video]])
 
 
+def test_every_third_window_to_train_on_leaves_all_to_test_on():
+    windows = LatentWindows.from_latents(FIFTY, seed=0)
+    fewer = windows.to_train_on_every(3)
+    assert torch.equal(fewer.train, windows.train[[*range(0, 760, 3)]])
+    assert torch.equal(fewer.train_videos, windows.train_videos[[*range(0, 760, 3)]])
+    assert fewer.train_videos.unique().tolist() == windows.train_videos.unique().tolist()
+    assert torch.equal(fewer.test, windows.test) and fewer.standardiser is windows.standardiser
+
+
 def test_the_first_windows_begin_with_their_videos():
     windows = LatentWindows.from_latents(FIFTY, seed=0, scaling="raw")
     firsts = windows.first_of_videos()

@@ -12,6 +12,7 @@ from hjepa_utils import (
     ContactDynamics,
     HamiltonianDynamics,
     HamiltonianWorldModel,
+    HierarchicalJEPA,
     InEncoderUnits,
     Standardiser,
     load_model,
@@ -60,6 +61,18 @@ def test_models_on_the_encoder_that_ships_become_those_that_ship(tmp_path, monke
     for name, model in models.items() if assets.exists() else ():
         expected = InEncoderUnits(model, standardiser).rollout(z, 3)
         torch.testing.assert_close(load_model(name.lower()).rollout(z, 3), expected, rtol=0, atol=0)
+
+
+def test_a_hierarchical_jepa_ships_in_half_precision(tmp_path, monkeypatch):
+    run, assets = tmp_path / "paper", tmp_path / "assets"
+    model = HierarchicalJEPA(width=16, heads=2, hidden=16)
+    save_with_class(model, run / "30_hierarchical" / "hierarchical")
+    (run / "results.json").write_text(json.dumps({"run": {}, "results": {"30_hierarchical": {}}}))
+    publish_models(run, assets)
+    monkeypatch.setattr("hjepa_utils.experiment.shipped.ASSETS", assets)
+    rounded = model.half().float().state_dict()
+    for name, tensor in load_model("hierarchical").state_dict().items():
+        assert torch.equal(tensor, rounded[name])
 
 
 def test_generators_ship_as_they_are(tmp_path, monkeypatch):

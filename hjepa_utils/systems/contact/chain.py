@@ -100,6 +100,7 @@ class _Run:
         best = min(met, key=lambda one: one.held_out)
         notes["contenders"] = [[list(one.axes), list(one.turn), one.held_out] for one in met]
         notes["axes of bodies"], table = list(best.axes), best.dynamics
+        notes["held out, walls alone"] = next(one.held_out for one in walls if one.axes == best.axes)
         notes["distance, short windows"] = table.pair_distance.item()
         fitted = w.lengthened(table, best.fitted, self.starts, self.long, self.long_starts)
         fitted = self.cycles("long windows", self.schedule.long, table, fitted, self.long, self.long_starts)

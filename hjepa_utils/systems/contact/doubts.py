@@ -19,6 +19,12 @@ def doubts_of(notes):
             "which axes make a body, and which way they lie, is hardly told: errors "
             f"{errors[0]:.3f} and {errors[1]:.3f} on held-out videos; give more videos"
         )
+    walls_alone = notes.get("held out, walls alone", float("inf"))
+    if errors and errors[0] >= walls_alone:
+        doubts.append(
+            "bodies that meet explain held-out videos no better than bodies that pass through each other: "
+            f"errors {errors[0]:.3f} and {walls_alone:.3f}; give more videos, with more varied starts"
+        )
     if notes.get("unexplained", 0.0) > UNSURE_SHARE:
         doubts.append(
             f"{notes['unexplained']:.0%} of the windows are not explained by two bodies between walls: "

@@ -1,7 +1,6 @@
 """One loop for the trainings of this system: resumable, with a running average and models kept on the way."""
 
 import copy
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from torch.nn.utils import clip_grad_norm_
 from ...runs.checkpoints import resumable
 from ...runs.checks import checked_seed
 from ...runs.files import ArtifactError
-from ...runs.fingerprint import hash_code, hash_tensors
+from ...runs.fingerprint import of_training
 from ...runs.hardware import pick_encoder_dtype
 
 
@@ -25,13 +24,9 @@ def train(
     average, history, made_from, file = copy.deepcopy(model), [], {}, None
     if checkpoint:
         file = Path(checkpoint) / "training.safetensors"
-        made_from = asdict(settings) | {
-            "seed": seed,
+        made_from = of_training(settings, seed, modules, update, train) | {
             "arithmetic": str(pick_encoder_dtype(next(model.parameters()).device)),
             "the videos": videos.fingerprint(),
-            "the model or its code": hash_code(*modules.values()),
-            "the initial weights": [hash_tensors(module.state_dict()) for module in modules.values()],
-            "the code of the training": hash_code(update, train),
         }
     for module in (*modules.values(), average):
         module.train()

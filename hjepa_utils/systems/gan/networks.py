@@ -25,6 +25,7 @@ class PictureGenerator(nn.Module):
         for layer in self.layers:
             if isinstance(layer, nn.ConvTranspose2d):
                 nn.init.normal_(layer.weight, 0.0, 0.02)
+        self.layers.to(memory_format=torch.channels_last)  # a sixth of an update less, on a CPU
 
     def forward(self, w):
         pictures = self.layers(w.reshape(-1, w.shape[-1], 1, 1))

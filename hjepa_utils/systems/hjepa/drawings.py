@@ -97,7 +97,8 @@ def plot_ablations(results):
     error.set(yticks=range(len(arms)), yticklabels=list(arms), ylim=(len(arms) - 0.5, -0.9))
     for name, mse in floors.items():
         error.axvline(mse, **style(name), lw=1.2, zorder=0)
-        error.text(mse, -0.6, name, ha="center", va="center", fontsize="small", color="0.3")
+        label = error.text(mse, -0.6, name, ha="center", va="center", fontsize="small", color="0.3", zorder=2)
+        label.set_bbox({"fc": "white", "ec": "none", "pad": 2})
     tops = [of_arm["mse"]["mean"] + of_arm["mse"]["std"] for of_arm in arms.values()]
     error.set(xlabel="MSE per dimension over 15 steps", xlim=(0, 1.1 * max(*tops, *floors.values())))
     drift.set(xlabel="max |ΔH| in 15 steps / std of H over the data", xscale="log")

@@ -7,7 +7,7 @@ import torch
 
 from ...experiment.intervals import Summary, summarise
 from .balls import DRAG, HALF, PUSH, RADIUS, contacts, true_rollout
-from .episodes import FRAME
+from .episodes import FRAME, FRAMES_PER_SECOND
 from .measures import windows_ahead
 
 PX = FRAME / 2  # pixels of a picture in a half-width
@@ -65,7 +65,8 @@ def floors_and_ceiling(z0, actions, order):
     first, n = balls_at(z0, order), actions.shape[1]
     stays = first[:, None].expand(-1, n + 1, -1, -1).clone()
     flies = stays.clone()
-    flies[..., :2] += torch.arange(n + 1)[:, None, None] / 20 * first[:, None, :, 2:]
+    seconds = torch.arange(n + 1)[:, None, None] / FRAMES_PER_SECOND
+    flies[..., :2] += seconds * first[:, None, :, 2:]
     return {"persistence": stays, "free flight": flies, "true law from there": true_rollout(first, actions)}
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from ...experiment.ensemble import clip_each
+from ...experiment.side_by_side import one_thread
 from ...runs.checkpoints import resumable
 from ...runs.fingerprint import hash_code, hash_tensors
 from .training import (
@@ -44,6 +45,11 @@ def fit_together(lessons, *, checkpoint=None, label="dynamics", **settings):
     before = laws[0].momentum.n_frames
     for one in lessons:
         check_windows(one.places, one.actions, before + max(settings.horizons))
+    with one_thread():
+        return _train(lessons, laws, settings, checkpoint, label)
+
+
+def _train(lessons, laws, settings, checkpoint, label):
     together = _Together(laws)
     optimiser = torch.optim.Adam(together.parameters(), settings.lr)
     history, made_from, file = [], {}, None

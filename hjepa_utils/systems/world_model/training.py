@@ -4,7 +4,7 @@ Every loop is `resumable`: given a folder, it goes on where it stopped, and ends
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch.nn.utils import clip_grad_norm_
 
+from ...experiment.side_by_side import one_thread
 from ...runs.checkpoints import resumable
 from ...runs.checks import whole_number
-from ...runs.fingerprint import hash_code, hash_tensors
+from ...runs.fingerprint import hash_tensors, of_training
 from .model import check_frames
 
 
@@ -72,7 +73,8 @@ def fit_pictures(model, frames, *, seed, checkpoint=None, label="pictures", **se
         return total
 
     trained = {"encoder": model.encoder, "decoder": model.decoder}
-    return _loop(loss, trained, settings, {"frames": frames}, seed, checkpoint, label, "pictures")
+    with one_thread():
+        return _loop(loss, trained, settings, {"frames": frames}, seed, checkpoint, label, "pictures")
 
 
 def fit_dynamics(dynamics, momentum, places, actions, *, seed, checkpoint=None, label="dynamics", **settings):
@@ -93,7 +95,8 @@ def fit_dynamics(dynamics, momentum, places, actions, *, seed, checkpoint=None, 
 
     trained = {"dynamics": dynamics, "momentum": momentum}
     data = {"places": places, "actions": actions}
-    return _loop(loss, trained, settings, data, seed, checkpoint, label, "dynamics")
+    with one_thread():
+        return _loop(loss, trained, settings, data, seed, checkpoint, label, "dynamics")
 
 
 def fit_jointly(model, frames, actions, *, seed, checkpoint=None, label="joint", **settings):
@@ -121,7 +124,8 @@ def fit_jointly(model, frames, actions, *, seed, checkpoint=None, label="joint",
         return settings.picture_weight * (seen + foreseen) + settings.latent_weight * apart + residual
 
     data = {"frames": frames, "actions": actions}
-    return _loop(loss, {"model": model}, settings, data, seed, checkpoint, label, "joint")
+    with one_thread():
+        return _loop(loss, {"model": model}, settings, data, seed, checkpoint, label, "joint")
 
 
 def dynamics_loss(dynamics, momentum, q, u, settings, later):
@@ -205,13 +209,7 @@ def _loop(loss, modules, settings, data, seed, checkpoint, label, name):
     history, made_from, file = [], {}, None
     if checkpoint:
         file = Path(checkpoint) / f"{name}.safetensors"
-        made_from = asdict(settings) | {
-            "seed": seed,
-            "the model or its code": [hash_code(module) for module in modules.values()],
-            "the initial weights": [hash_tensors(module.state_dict()) for module in modules.values()],
-            "the data": hash_tensors(data),
-            "the code of the training": hash_code(loss, _loop),
-        }
+        made_from = of_training(settings, seed, modules, loss, _loop) | {"the data": hash_tensors(data)}
     for step in resumable(
         file, settings.n_steps, fingerprint=made_from, history=history, modules=modules,
         optimisers={"Adam": optimiser}, every=50, label=label, shown=("loss",),

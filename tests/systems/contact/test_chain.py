@@ -187,13 +187,14 @@ def test_is_saved_and_loaded(model, latents, tmp_path):
 
 def test_says_when_it_is_unsure():
     contenders = [[[0, 1, 2, 3], [False, 1.0, 1.0], 0.3], [[0, 2, 1, 3], [True, 1.0, 1.0], 0.4]]
-    sure = {"agreement": 0.9, "contenders": contenders, "unexplained": 0.05}
+    sure = {"agreement": 0.9, "contenders": contenders, "held out, walls alone": 0.31, "unexplained": 0.05}
     assert doubts_of(sure) == [] == doubts_of({}) == doubts_of({"contenders": contenders[:1]})
     close = [contenders[0], [*contenders[1][:2], 0.301]]
     for key, value, said in (
         ("agreement", 0.25, "only 25% of the searches"),
         ("contenders", close, "which way they lie, is hardly told: errors 0.300 and 0.301"),
         ("unexplained", 0.4, "40% of the windows"),
+        ("held out, walls alone", 0.29, "pass through each other: errors 0.300 and 0.290"),
     ):
         (doubt,) = doubts_of(sure | {key: value})
         assert said in doubt

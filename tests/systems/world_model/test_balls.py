@@ -1,14 +1,12 @@
 """The pushed balls as an environment, and its pictures."""
 
-import warnings
-
 import numpy as np
 import pytest
 import torch
 
 gymnasium = pytest.importorskip("gymnasium")
 
-from gymnasium.utils.env_checker import check_env  # noqa: E402
+from helpers import check_environment  # noqa: E402
 
 from hjepa_utils import load_model  # noqa: E402
 from hjepa_utils.systems.world_model import ball_measures as measures  # noqa: E402
@@ -17,10 +15,7 @@ from hjepa_utils.systems.world_model import balls  # noqa: E402
 
 @pytest.mark.parametrize("one_colour", [False, True])
 def test_gymnasium_takes_it(one_colour):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        env = gymnasium.make("PushedBalls-v0", render_mode="rgb_array", one_colour=one_colour)
-        check_env(env.unwrapped)
+    check_environment("PushedBalls-v0", one_colour=one_colour)
 
 
 def test_the_first_ball_is_pushed_and_the_second_is_not():

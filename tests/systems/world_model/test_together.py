@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import true_episodes
+from helpers import count_updates, true_episodes
 
 from hjepa_utils import seeded
 from hjepa_utils.systems.world_model import rivals, training
@@ -65,19 +65,12 @@ def test_an_interrupted_one_ends_with_the_same_bits(tmp_path, monkeypatch):
     settings = SHORT | {"n_steps": 52}
     whole, broken, resumed = (lessons("free force") for _ in range(3))
     history = fit_together(whole, **settings)
-    update, done = torch.optim.Adam.step, []
-
-    def breaks_off(self, *args):
-        done.append(update(self, *args))
-        if len(done) == 51:
-            raise KeyboardInterrupt
-
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(torch.optim.Adam, "step", breaks_off)
+        count_updates(patch, break_off_after=51)
         fit_together(broken, checkpoint=tmp_path, **settings)
-    monkeypatch.setattr(torch.optim.Adam, "step", lambda self, *args: done.append(update(self, *args)))
+    done = count_updates(monkeypatch)
     assert fit_together(resumed, checkpoint=tmp_path, **settings) == history
-    assert len(done) == 51 + 2  # the last state is that after step 50
+    assert len(done) == 2  # the last state is that after step 50
     for one, other in zip(resumed, whole, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import true_episodes
+from helpers import count_updates, true_episodes
 
 from hjepa_utils import HamiltonianWorldModel, seeded
 from hjepa_utils.systems.world_model import training
@@ -58,25 +58,33 @@ TRAININGS = [
 ]
 
 
+@pytest.mark.parametrize(("fit", "data"), TRAININGS)
+def test_a_training_takes_one_thread_so_that_cores_do_not_change_it(fit, data, tmp_path, monkeypatch):
+    model, seen, before = new_model(), set(), torch.get_num_threads()
+    clip = training.clip_grad_norm_
+    monkeypatch.setattr(
+        training, "clip_grad_norm_", lambda *a: (seen.add(torch.get_num_threads()), clip(*a))[1]
+    )
+    torch.set_num_threads(2)
+    try:
+        fit(model, tmp_path, *data())
+        after = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+    assert (seen, after) == ({1}, 2)
+
+
 @pytest.mark.parametrize(("train", "data"), TRAININGS)
 def test_an_interrupted_training_ends_with_the_same_bits(train, data, tmp_path, monkeypatch):
     data = data()
     whole = new_model()
     history = train(whole, None, *data)
-    update, done = torch.optim.Adam.step, []
-
-    def breaks_off(self, *args):
-        done.append(update(self, *args))
-        if len(done) == 51:
-            raise KeyboardInterrupt
-
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(torch.optim.Adam, "step", breaks_off)
+        count_updates(patch, break_off_after=51)
         train(new_model(), tmp_path, *data)
-    resumed, n_before = new_model(), len(done)
-    monkeypatch.setattr(torch.optim.Adam, "step", lambda self, *args: done.append(update(self, *args)))
+    resumed, done = new_model(), count_updates(monkeypatch)
     assert train(resumed, tmp_path, *data) == history
-    assert len(done) - n_before == len(history) - 50  # the last state is that after step 50
+    assert len(done) == len(history) - 50  # the last state is that after step 50
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
