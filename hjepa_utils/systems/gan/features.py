@@ -1,8 +1,8 @@
 """Features of videos, for distances between sets of them.
 
-Published distances use networks trained on films of people, whose weights are not part of this project
-and whose readers do not trust them for motion. An encoder trained here on the same videos says where the
-bodies are; its last hidden layer holds what tells such videos apart.
+Published distances use networks trained on films of people. Their weights are not part of this project,
+and they see single frames more than motion (Ge et al., CVPR 2024). An encoder trained here on the same
+videos says where the bodies are; its last hidden layer holds what tells such videos apart.
 """
 
 from dataclasses import dataclass

@@ -13,7 +13,7 @@ from ...runs.checks import whole_number
 
 
 class GRUMotion(nn.Module):
-    """MoCoGAN's: a GRU that is given one noise vector, and then what it said before.
+    """MoCoGAN's: a GRU whose first input is a noise vector, and every later one its own last output.
 
     Its outputs are normalised over batch and time, as in the public version that the paper compares with.
     Raises `ValueError` for another `speed` than 1: the GRU knows no time between its steps.
@@ -41,11 +41,11 @@ class GRUMotion(nn.Module):
 class HamiltonianMotion(nn.Module):
     """Hamilton's equations from z₀ = start(noise) on, z = (q, p).
 
-    `hamiltonian` and `step` are any of `dynamics`; the paper's are a joint H and the leapfrog, which is not
-    symplectic for it. `start` is the identity in HNN-GAN and a `ConfigurationMap` in HGAN. `frame_time` is
-    the time between two frames: only its product with the scale of H matters, so it says how far a fresh H
-    moves (the paper's 0.05 hardly does). `normalise` keeps z₀ at mean 0 and deviation 1 over the batch,
-    without which videos come out all alike.
+    `hamiltonian` and `step` are any of `dynamics`; the paper's are a joint H(q, p) and the leapfrog, which is
+    not symplectic for such an H. `start` is the identity in HNN-GAN and a `ConfigurationMap` in HGAN.
+    `frame_time` is the time between two frames: only its product with the scale of H matters, so it says how
+    far a fresh H moves a state (the paper's 0.05 hardly does). `normalise` keeps z₀ at mean 0 and deviation 1
+    over the batch, without which videos come out all alike.
     """
 
     def __init__(self, hamiltonian, start=None, step=leapfrog_step, *, frame_time=0.5, normalise=True):

@@ -21,7 +21,7 @@ class GANSettings:
     r1: float = 10.0  # γ
     r1_every: int = 4  # updates, with γ so much larger (Karras et al., 2020)
     cyclic: float = 0.0  # λ of the cyclic-coordinate loss, 0.01 in HGAN
-    average: float = 0.99  # what stays of the averaged weights in an update
+    average: float = 0.99  # decay of the running average of the weights
 
 
 PUBLISHED = {"generator_lr": 2e-4, "r1": 0.0}  # with Discriminators(batch_norm=True, minibatch=False)
