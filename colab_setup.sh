@@ -222,14 +222,15 @@ run_tests() {
   return "$failed"
 }
 
-# As `python -m hjepa_utils`, but without a traceback for Ctrl-C during the import as well.
-start='import sys
-try:
-    from hjepa_utils.__main__ import main
-    sys.exit(main())
-except KeyboardInterrupt:
-    print("\ninterrupted: the same command goes on where it stopped", file=sys.stderr)
-    sys.exit(130)'
+# As `python -m hjepa_utils`, but Ctrl-C ends the import as well: some packages swallow an exception there.
+start='import os, signal, sys
+def end(*_):
+    os.write(2, b"\ninterrupted: the same command goes on where it stopped\n")
+    os._exit(130)
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, end)
+from hjepa_utils.__main__ import main
+sys.exit(main())'
 
 command="${1-}"
 use_set "${HJEPA_VERSIONS:-tested}"

@@ -1,5 +1,7 @@
 """`python -m hjepa_utils run`, `extract`, `benchmark`, `pages`, `address`; all have `--help`."""
 
+import os
+import signal
 import sys
 from importlib import import_module
 
@@ -12,6 +14,7 @@ USAGE = """usage: python -m hjepa_utils COMMAND …
   address    set where this project can be fetched, for badges and Colab
 
 Each has --help. Exit status: 0 done, 1 failed, 2 bad arguments, 130 interrupted."""
+INTERRUPTED = "\ninterrupted: the same command goes on where it stopped"
 COMMANDS = {
     "run": "project.runner",
     "extract": "latents.extract",
@@ -31,10 +34,25 @@ def main(argv=None):
         print(USAGE, file=sys.stdout if command in ("-h", "--help") else sys.stderr)
         return 0 if command in ("-h", "--help") else 2
     try:
-        return import_module(f".{COMMANDS[command]}", "hjepa_utils").main(rest)
+        return imported(COMMANDS[command]).main(rest)
     except KeyboardInterrupt:
-        print("\ninterrupted: the same command goes on where it stopped", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return 130
+
+
+def imported(name):
+    """A command's module. Some packages swallow exceptions while they are imported: there Ctrl-C ends all."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _end)
+    module = import_module(f".{name}", "hjepa_utils")
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    return module
+
+
+def _end(*_):
+    os.write(2, f"{INTERRUPTED}\n".encode())
+    os._exit(130)
 
 
 if __name__ == "__main__":

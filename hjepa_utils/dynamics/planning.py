@@ -24,6 +24,8 @@ def cem(
     Raises `ValueError` for numbers of candidates, elites or iterations that do not fit, bounds that cross,
     costs of another shape, and a problem with fewer than `n_elite` finite costs.
     """
+    if not isinstance(rng, torch.Generator):
+        raise TypeError(f"rng must be a torch.Generator, got {type(rng).__module__}.{type(rng).__name__}")
     mean, std = _start(mean, std, low, high)
     counts = {"n_candidates": n_candidates, "n_elite": n_elite, "n_iterations": n_iterations}
     n_candidates, n_elite, n_iterations = (whole_number(value, name) for name, value in counts.items())
@@ -70,9 +72,10 @@ def plan_actions(dynamics, z0, utility, *, rng, action_dim, bound, horizon=30, m
 
 
 def _start(mean, std, low, high):
-    if not isinstance(mean, torch.Tensor) or mean.ndim < 2 or not mean.isfinite().all():
+    is_float = isinstance(mean, torch.Tensor) and mean.is_floating_point()
+    if not is_float or mean.ndim < 2 or not mean.numel() or not mean.isfinite().all():
         shape = tuple(mean.shape) if isinstance(mean, torch.Tensor) else type(mean).__name__
-        raise ValueError(f"mean must be a finite tensor (B, …), a first guess for each problem, got {shape}")
+        raise ValueError(f"mean must be finite floats (B, …), a first guess for each problem, got {shape}")
     std = torch.as_tensor(std, dtype=mean.dtype, device=mean.device)
     if not (std.isfinite().all() and (std > 0).all()):
         raise ValueError(f"std must be finite and above 0, got {std.min().item():.4g} as its least")

@@ -63,11 +63,11 @@ def advance_bodies(states, masses, forces, *, fps=30, size=256.0, radius=None):
     """
     check_positive(fps=fps)
     states = as_floats(states, "states")
-    if states.ndim != 3 or states.shape[2] != 4:
+    if states.ndim != 3 or states.shape[2] != 4 or not states.size:
         raise ValueError(f"states have shape (B, N, 4), a row a body; got {states.shape}")
     masses, radii = _checked_sizes(masses, radius, len(states), size, states.shape[1])
     _check_places(states, radii, size)
-    forces = np.asarray(forces)
+    forces = as_floats(forces, "forces")
     n_steps = forces.shape[1] if forces.ndim == 4 else 1
     forces = _checked_forces(forces, (len(states), n_steps, states.shape[1], 2))
     path = np.empty((len(states), n_steps + 1, *states.shape[1:]))
@@ -81,7 +81,12 @@ def advance_bodies(states, masses, forces, *, fps=30, size=256.0, radius=None):
 
 def body_contacts(states, masses, forces, *, fps=30, size=256.0, radius=None):
     """Contacts of all pairs in every frame: states (B, T, N, 4), forces (B, T - 1, N, 2) → int (B, T - 1)."""
+    check_positive(fps=fps)
     states, forces = as_floats(states, "states"), as_floats(forces, "forces")
+    if states.ndim != 4 or states.shape[3] != 4 or states.shape[1] < 2 or not states.size:
+        raise ValueError(f"states have shape (B, T, N, 4), two frames or more; got {states.shape}")
+    if not (np.abs(states) < LARGE).all():
+        raise ValueError("states must be finite, below 1e50, got NaN, infinity or more")
     masses, radii = _checked_sizes(masses, radius, len(states), size, states.shape[2])
     before, n_steps = states[:, :-1].copy(), states.shape[1] - 1
     forces = _checked_forces(forces, before[..., :2].shape)
@@ -209,7 +214,7 @@ def _checked_sizes(masses, radius, n_sequences, size, n_bodies=None):
         raise ValueError(f"masses must be finite and positive, between 1e-50 and 1e50, got {worst}")
     masses = np.broadcast_to(masses, (n_sequences, masses.shape[-1]))
     radii = UNIT_RADIUS * np.sqrt(masses) if radius is None else as_floats(radius, "radius")
-    if radii.ndim > 2 or radii.shape[-1:] not in ((), masses.shape[-1:]):
+    if radii.shape not in ((), masses.shape[-1:], masses.shape):
         raise ValueError(
             f"radius must be a number, or one a body, here {masses.shape[-1]}; got {radii.shape}"
         )

@@ -105,15 +105,38 @@ def test_ctrl_c_ends_the_scripts_tests_with_one_line(setup_script):
 
 
 @pytest.mark.parametrize("where", ["__init__", "__main__"])
-def test_ctrl_c_ends_the_scripts_run_with_one_line(setup_script, where):
-    """Also while the module is still being imported, which takes seconds."""
+@pytest.mark.parametrize("swallowed", [False, True])
+def test_ctrl_c_ends_the_scripts_run_with_one_line(setup_script, where, swallowed):
+    """Also while the module is still being imported, which takes seconds; some packages swallow it."""
     package = setup_script / "hjepa_utils"
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "__main__.py").touch()
-    busy = f"import time\nopen({str(setup_script / 'busy')!r}, 'w').close()\ntime.sleep(60)\n"
-    (package / f"{where}.py").write_text(busy)
+    wait = "try:\n    time.sleep(60)\nexcept BaseException:\n    time.sleep(60)\n"
+    busy = f"import time\nopen({str(setup_script / 'busy')!r}, 'w').close()\n"
+    (package / f"{where}.py").write_text(busy + (wait if swallowed else "time.sleep(60)\n"))
     assert interrupt(setup_script, "run") == (130, INTERRUPTED)
+
+
+def test_ctrl_c_ends_a_command_that_is_still_imported():
+    """As the script's test, for the modules of commands: here one that swallows every exception."""
+    code = (
+        "import sys, time, types, importlib\n"
+        "import hjepa_utils.__main__ as project\n"
+        "def slow(*_):\n"
+        "    print('busy', flush=True)\n"
+        "    try:\n        time.sleep(60)\n"
+        "    except BaseException:\n        time.sleep(60)\n"
+        "project.import_module = slow\n"
+        "sys.exit(project.main(['pages']))\n"
+    )
+    running = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    assert running.stdout.readline() == "busy\n"
+    running.send_signal(signal.SIGINT)
+    assert running.communicate(timeout=60)[1] == INTERRUPTED and running.returncode == 130
 
 
 def test_the_script_refuses_unknown_words():

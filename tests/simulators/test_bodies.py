@@ -157,6 +157,7 @@ GOOD = {"n_sequences": 2, "n_frames": 3, "rng": np.random.default_rng(0), "masse
         ({"forces": np.zeros((2, 3, 2, 2))}, r"forces must be \(2, 2, 2, 2\).*got \(2, 3, 2, 2\)"),
         ({"forces": np.full((2, 2, 2, 2), np.inf)}, "forces must be finite"),
         ({"radius": np.ones(3)}, r"radius must be a number, or one a body, here 2; got \(3,\)"),
+        ({"radius": np.ones((5, 2))}, r"one a body, here 2; got \(5, 2\)"),
         ({"speed": -1.0}, "speed must be finite and not negative"),
         ({"fps": 0}, "fps must be finite and positive"),
         ({"size": np.nan}, "size must be finite and positive"),
@@ -179,9 +180,23 @@ def test_what_cannot_be_simulated_is_one_sentence(change, words, monkeypatch):
         ({"masses": np.ones(3)}, r"masses must be \(2,\) or \(1, 2\), got \(3,\)"),
         ({"forces": np.zeros((1, 5, 3, 2))}, r"got \(1, 5, 3, 2\)"),
         ({"forces": np.zeros((5, 2, 2))}, r"got \(5, 2, 2\)"),
+        ({"states": np.zeros((0, 2, 4))}, r"\(B, N, 4\), a row a body; got \(0, 2, 4\)"),
     ],
 )
 def test_states_that_are_none_are_one_sentence(change, words):
     call = {"states": START, "masses": (1.0, 1.0), "forces": np.zeros((1, 2, 2, 2))} | change
     with pytest.raises(ValueError, match=words):
         advance_bodies(**call)
+
+
+@pytest.mark.parametrize(
+    ("states", "words"),
+    [
+        (START, r"states have shape \(B, T, N, 4\), two frames or more; got \(1, 2, 4\)"),
+        (START[:, None], r"two frames or more; got \(1, 1, 2, 4\)"),
+        (START[:, None].repeat(2, axis=1) * np.nan, "states must be finite"),
+    ],
+)
+def test_paths_that_are_none_are_one_sentence(states, words):
+    with pytest.raises(ValueError, match=words):
+        body_contacts(states, np.ones(2), np.zeros((1, 1, 2, 2)))

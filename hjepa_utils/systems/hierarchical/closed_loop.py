@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 
 from ...runs.checkpoints import resumable
+from ...runs.checks import checked_seed, whole_number
 from ...runs.fingerprint import hash_code, hash_tensors
 from .networks import fast
 from .plans import count_blocks, event_cost, held, latent_distance, search
@@ -135,6 +136,9 @@ def kept(problems, act, *, file, seed, made_from=None, n_at_once=20, label="prob
     each part. `made_from`, JSON-able, is what the code of `act` does not tell, such as `hash_tensors` of
     a model's weights. An interrupted call goes on where it stopped.
     """
+    seed, n_at_once = checked_seed(seed), whole_number(n_at_once, "n_at_once")
+    if n_at_once < 1:
+        raise ValueError(f"n_at_once must be 1 or more, got {n_at_once}")
     n, n_bodies = problems.masses.shape
     outcome = Outcome(
         torch.zeros(n, EVENT + 1, n_bodies, 4, dtype=torch.float64), torch.zeros(n, EVENT, n_bodies, 2)
@@ -156,6 +160,9 @@ def kept(problems, act, *, file, seed, made_from=None, n_at_once=20, label="prob
 
 def play(problems, forces):
     """The `Outcome` of forces (B, 25, N, 2) that were chosen before."""
+    forces, wanted = torch.as_tensor(forces).detach(), tuple(problems.forces.shape)
+    if tuple(forces.shape) != wanted:
+        raise ValueError(f"forces must be {wanted}, one a frame and body, got {tuple(forces.shape)}")
     return Outcome(move(problems.states[:, -1], problems.masses, forces), forces)
 
 
@@ -166,6 +173,8 @@ def no_forces(problems):
 
 def random_forces(problems, *, rng, force=FORCE):
     """(B, 25, N, 2), uniform within ± `force`, held as the goals' own, on controlled bodies: a floor."""
+    if not isinstance(rng, torch.Generator):
+        raise TypeError(f"rng must be a torch.Generator, got {type(rng).__module__}.{type(rng).__name__}")
     shape = (len(problems.masses), count_blocks(EVENT, BLOCK), len(problems.controlled), 2)
     blocks = force * (2 * torch.rand(shape, generator=rng) - 1)
     return held(blocks, problems.controlled, problems.masses.shape[1], BLOCK)

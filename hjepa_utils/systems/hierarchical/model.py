@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ...dynamics.saved import SavedModel
+from ...simulators.checks import as_floats, check_count, check_positive
 from .networks import Block, EventPredictor, StepPredictor
 from .world import BLOCK, EVENT, FORCE, MASSES, N_BODIES, SIZE, WINDOW
 
@@ -27,12 +28,19 @@ class HierarchicalJEPA(SavedModel):
         window=WINDOW, event=EVENT, size=SIZE, masses=MASSES, force=FORCE,
     ):  # fmt: skip
         super().__init__()
+        counts = {
+            "n_bodies": n_bodies, "width": width, "depth": depth, "shallow": shallow, "heads": heads,
+            "band": band, "hidden": hidden, "window": window, "event": event,
+        }  # fmt: skip
+        check_count(**counts)
+        check_positive(size=size, force=force)
+        low_and_high = as_floats(masses, "masses")
+        if low_and_high.shape != (2,) or not 0 < low_and_high[0] < low_and_high[1]:
+            raise ValueError(f"masses must be the least and the largest in the world, got {masses!r}")
         if not 0 < shallow < depth:
             raise ValueError(f"the shallow tap must lie below the deep one, got {shallow} and {depth} blocks")
         self.settings = {
-            "n_bodies": n_bodies, "width": width, "depth": depth, "shallow": shallow, "heads": heads,
-            "band": band, "hidden": hidden, "window": window, "event": event, "size": size,
-            "masses": list(masses), "force": force,
+            **counts, "size": size, "masses": low_and_high.tolist(), "force": force
         }  # fmt: skip
         self.n_bodies, self.width, self.window, self.event = n_bodies, width, window, event
         self.size, self.force = size, force
@@ -68,6 +76,7 @@ class HierarchicalJEPA(SavedModel):
 
         Raises `ValueError` for other shapes and numbers that are not finite.
         """
+        positions, masses = as_tensor(positions, "positions"), as_tensor(masses, "masses")
         if positions.ndim != 4 or positions.shape[1] != self.window:
             raise ValueError(
                 f"positions must be (B, {self.window}, {self.n_bodies}, 2), got {tuple(positions.shape)}"
@@ -103,10 +112,12 @@ class HierarchicalJEPA(SavedModel):
 
     def predict_next(self, shallow, force):
         """One frame on, under a force on each body: (…, width), (…, N, 2) → (…, width)."""
+        shallow = self._checked_latents(shallow)
         return self.next(shallow, self.scaled(force, shallow.shape[:-1]).flatten(-2))
 
     def rollout(self, shallow, forces):
         """Frame by frame: (…, width), (…, n, N, 2) → (…, n + 1, width), the first as given."""
+        shallow, forces = self._checked_latents(shallow), as_tensor(forces, "forces")
         n_frames = forces.shape[-3] if forces.ndim > 2 else 1
         forces = self.scaled(forces, (*shallow.shape[:-1], n_frames)).flatten(-2)
         path = [shallow]
@@ -116,6 +127,7 @@ class HierarchicalJEPA(SavedModel):
 
     def predict_event(self, deep, forces):
         """One event on, under the forces of all its frames: (…, width), (…, 25, N, 2) → (…, width)."""
+        deep = self._checked_latents(deep)
         forces = self.scaled(forces, (*deep.shape[:-1], self.event))
         return self.later(deep, forces.flatten(-2))
 
@@ -135,7 +147,7 @@ class HierarchicalJEPA(SavedModel):
 
     def scaled(self, forces, shape):
         """Forces in units of the usual ones' deviation, once they are checked: (*shape, N, 2)."""
-        forces = torch.as_tensor(forces)
+        forces = as_tensor(forces, "forces")
         wanted = (*shape, self.n_bodies, 2)
         if tuple(forces.shape) != wanted:
             raise ValueError(f"forces must have the shape {wanted}, got {tuple(forces.shape)}")
@@ -145,6 +157,7 @@ class HierarchicalJEPA(SavedModel):
 
     def checked_goal(self, goal, n_problems):
         """The goal if it is a finite latent for each problem; `ValueError` otherwise."""
+        goal = as_tensor(goal, "goal")
         if tuple(goal.shape) != (n_problems, self.width) or not goal.isfinite().all():
             raise ValueError(
                 f"goal must be finite latents ({n_problems}, {self.width}), as `encode` gives them, "
@@ -152,7 +165,14 @@ class HierarchicalJEPA(SavedModel):
             )
         return goal.to(self.device)
 
+    def _checked_latents(self, latents):
+        latents = as_tensor(latents, "latents")
+        if latents.shape[-1:] != (self.width,):
+            raise ValueError(f"latents must be (…, {self.width}), got {tuple(latents.shape)}")
+        return latents.to(self.device)
+
     def _checked_positions(self, positions, masses):
+        positions, masses = as_tensor(positions, "positions"), as_tensor(masses, "masses")
         if positions.ndim != 4 or positions.shape[2:] != (self.n_bodies, 2):
             raise ValueError(
                 f"positions must be (B, T, {self.n_bodies}, 2): this model knows {self.n_bodies} bodies, "
@@ -162,4 +182,18 @@ class HierarchicalJEPA(SavedModel):
             raise ValueError(f"masses must be ({len(positions)}, {self.n_bodies}), got {tuple(masses.shape)}")
         if not (positions.isfinite().all() and masses.isfinite().all()):
             raise ValueError("positions and masses must be finite, got NaN or infinity")
+        if not (masses > 0).all():
+            raise ValueError(f"masses must be above 0, got {masses.min().item():.4g}")
         return (tensor.to(self.device, torch.float32) for tensor in (positions, masses))
+
+
+def as_tensor(values, name):
+    """Real numbers of any kind as a float tensor, whose gradient is kept; `TypeError` for any other."""
+    try:
+        tensor = torch.as_tensor(values)
+        if tensor.is_complex() or tensor.dtype == torch.bool:
+            raise TypeError
+    except (TypeError, ValueError, RuntimeError):
+        shown = " ".join(repr(values).split())[:60]
+        raise TypeError(f"{name} must be real numbers, in rows of one length, got {shown}") from None
+    return tensor if tensor.is_floating_point() else tensor.float()

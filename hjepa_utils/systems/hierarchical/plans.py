@@ -3,6 +3,8 @@
 import torch
 
 from ...dynamics.planning import cem
+from ...runs.checks import whole_number
+from ...simulators.checks import SMALL, is_number
 from .networks import fast
 from .world import checked_bodies
 
@@ -17,8 +19,11 @@ def event_plan(model, positions, masses, goal, rng, controlled, block, mean, **s
     with fast(model.device):
         _, deep = model.encode(positions, masses)
     cost = event_cost(model, deep, goal, controlled, block)
+    wanted = (len(deep), n_blocks, len(controlled), 2)
+    if mean is not None and tuple(mean.shape) != wanted:
+        raise ValueError(f"the first guess must be {wanted}, got {tuple(mean.shape)}")
     if mean is None:
-        mean = torch.zeros(len(deep), n_blocks, len(controlled), 2, device=model.device)
+        mean = torch.zeros(wanted, device=model.device)
     blocks = search(cost, mean, model.force, rng=rng, **settings)
     return held(blocks, controlled, model.n_bodies, block)
 
@@ -45,6 +50,8 @@ def latent_distance(predict, latent, forces, goal):
 
 def search(cost, mean, force, *, rng, n_candidates=300, n_elite=30, n_iterations=10, **settings):
     """`cem` over forces within ± `force`."""
+    if not is_number(force, low=SMALL):
+        raise ValueError(f"force must be finite and above 0, a number, got {force!r}")
     counts = {"n_candidates": n_candidates, "n_elite": n_elite, "n_iterations": n_iterations}
     settings = counts | {"min_std": 0.02 * force} | settings
     return cem(cost, mean, 0.6 * force, rng=rng, low=-force, high=force, **settings)
@@ -59,6 +66,6 @@ def held(blocks, controlled, n_bodies, block):
 
 def count_blocks(n_frames, block):
     """How many blocks there are in so many frames; `ValueError` if it is no whole number."""
-    if block < 1 or n_frames % block:
+    if whole_number(block, "block") < 1 or n_frames % block:
         raise ValueError(f"a horizon must be a multiple of the block, got {n_frames} frames and {block}")
-    return n_frames // block
+    return n_frames // int(block)

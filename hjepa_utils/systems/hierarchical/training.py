@@ -13,9 +13,10 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from ...runs.checkpoints import resumable
-from ...runs.checks import whole_number
+from ...runs.checks import checked_seed, whole_number
 from ...runs.fingerprint import of_training
 from ...runs.hardware import seeded
+from ...simulators.checks import SMALL, is_number
 from .losses import STATISTICS, Weights, event_loss, jepa_terms, step_loss
 from .networks import InverseDynamics, fast
 from .world import draw_sequences
@@ -70,12 +71,12 @@ def fit_jepa(model, *, seed, checkpoint=None, label="JEPA", **settings):
     check_settings(settings, model)
     if settings.statistics not in STATISTICS:
         raise ValueError(f"statistics must be one of {', '.join(STATISTICS)}, got {settings.statistics!r}")
-    if not 1 <= settings.n_ahead < model.window - model.memory:
+    if not 1 <= whole_number(settings.n_ahead, "n_ahead") < model.window - model.memory:
         raise ValueError(
             f"n_ahead must be from 1 to {model.window - model.memory - 1}, so that a roll-out fits into "
             f"a window, got {settings.n_ahead}"
         )
-    with seeded(whole_number(seed, "seed")):
+    with seeded(checked_seed(seed)):
         inverse = InverseDynamics(model.width, 2 * model.n_bodies).to(model.device)
     n_batches = settings.n_sequences // settings.batch_size
 
@@ -104,10 +105,12 @@ def fit_predictors(model, *, seed, checkpoint=None, label="predictors", **settin
     settings = PredictorSettings(**settings)
     check_settings(settings, model)
     longest = model.event + model.window - 1 - model.memory
-    if not all(1 <= n <= longest for n in settings.horizons):
+    horizons = settings.horizons if isinstance(settings.horizons, list | tuple) else ()
+    if not horizons or not all(1 <= whole_number(n, "a horizon") <= longest for n in horizons):
         raise ValueError(f"horizons must be from 1 to {longest} frames, got {settings.horizons}")
-    if whole_number(settings.n_rolled, "n_rolled") < 1:
-        raise ValueError(f"n_rolled must be 1 or more, got {settings.n_rolled}")
+    for name in ("n_rolled", "n_updates"):
+        if whole_number(getattr(settings, name), name) < 1:
+            raise ValueError(f"{name} must be 1 or more, got {getattr(settings, name)}")
 
     def losses(epoch, data, draw):
         shallow, first, second = encoded(model, data, settings.places)
@@ -159,7 +162,7 @@ def epochs(losses, modules, trained, n_batches, settings, seed, checkpoint, labe
     `model` says which world the sequences are of.
     """
     optimiser = torch.optim.AdamW(trained, settings.lr, weight_decay=settings.weight_decay)
-    history, n_updates, seed = [], settings.n_epochs * n_batches, whole_number(seed, "seed")
+    history, n_updates, seed = [], settings.n_epochs * n_batches, checked_seed(seed)
     made_from, file = {}, None
     if checkpoint:
         file = Path(checkpoint) / f"{name}.safetensors"
@@ -197,6 +200,8 @@ def _sequences(model, settings, seed, epoch):
 
 def check_settings(settings, model):
     """`ValueError` for counts and places that do not fit."""
+    if not is_number(settings.lr, low=SMALL):
+        raise ValueError(f"lr must be finite and above 0, a number, got {settings.lr!r}")
     for name in ("n_epochs", "n_sequences", "batch_size"):
         if whole_number(getattr(settings, name), name) < 1:
             raise ValueError(f"{name} must be 1 or more, got {getattr(settings, name)}")
@@ -204,5 +209,6 @@ def check_settings(settings, model):
         raise ValueError(
             f"a batch must fit into an epoch, got {settings.batch_size} and {settings.n_sequences} sequences"
         )
-    if not settings.places or not all(0 <= place < model.window for place in settings.places):
+    places = settings.places if isinstance(settings.places, list | tuple) else (-1,)
+    if not places or not all(0 <= whole_number(place, "a place") < model.window for place in places):
         raise ValueError(f"places must be frames 0 … {model.window - 1} of a window, got {settings.places}")

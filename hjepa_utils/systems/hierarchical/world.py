@@ -12,7 +12,7 @@ import torch
 
 from ...runs.checks import whole_number
 from ...simulators.bodies import UNIT_RADIUS, advance_bodies, simulate_bodies
-from ...simulators.checks import check_count, check_generator, is_number
+from ...simulators.checks import as_floats, check_count, check_generator, is_number
 
 SIZE, FPS = 256.0, 30  # px, frames a second
 N_BODIES, MASSES = 3, (0.5, 2.0)  # masses are uniform between them, radii 14 to 28 px
@@ -65,6 +65,10 @@ def draw_forces(n, n_frames, *, rng, n_bodies=N_BODIES, force=FORCE, idle=IDLE):
 
     A body is left alone for a whole sequence with the probability `idle`.
     """
+    check_generator(rng)
+    check_count(n=n, n_bodies=n_bodies)
+    if not is_number(force) or not (is_number(idle) and idle <= 1):
+        raise ValueError(f"force must be 0 or more, and idle from 0 to 1, got {force!r} and {idle!r}")
     blocks = rng.uniform(-force, force, (n, -(-n_frames // BLOCK), n_bodies, 2))
     blocks *= rng.random((n, 1, n_bodies, 1)) >= idle
     return np.repeat(blocks, BLOCK, axis=1)[:, :n_frames]
@@ -74,7 +78,11 @@ def draw_sequences(
     n, n_frames=WINDOW + EVENT, *, rng, n_bodies=N_BODIES, masses=MASSES, speed=SPEED, force=FORCE, idle=IDLE
 ):
     """`Sequences` from random starts under `draw_forces`; the same `rng` gives the same ones."""
-    check_count(n_sequences=n, n_frames=n_frames)
+    check_generator(rng)
+    check_count(n_sequences=n, n_frames=n_frames, n_bodies=n_bodies)
+    low_and_high = as_floats(masses, "masses")
+    if low_and_high.shape != (2,) or not 0 < low_and_high[0] <= low_and_high[1]:
+        raise ValueError(f"masses must be the least and the largest, both above 0, got {masses!r}")
     weights = rng.uniform(*masses, (n, n_bodies)).astype(np.float32)
     forces = draw_forces(n, n_frames - 1, rng=rng, n_bodies=n_bodies, force=force, idle=idle)
     forces = forces.astype(np.float32)

@@ -163,3 +163,17 @@ def test_what_counts_as_reached(problems):
     assert left[1] == 0
     true = (away[0, 0, :2] - some.goals[0, -1, 0, :2]).norm()
     assert left[0].item() == pytest.approx(true.item())
+
+
+def test_what_cannot_be_played_is_refused(problems, tmp_path):
+    n = len(problems.masses)
+    with pytest.raises(
+        ValueError, match=rf"forces must be \({n}, 25, 3, 2\), one a frame and body, got \({n}, 10"
+    ):
+        closed_loop.play(problems, problems.forces[:, :10])
+    with pytest.raises(TypeError, match=r"rng must be a torch\.Generator, got numpy\.random"):
+        closed_loop.random_forces(problems, rng=np.random.default_rng(0))
+    for change, words in (({"n_at_once": 0}, "n_at_once must be 1 or more, got 0"), ({"seed": -1}, "SEED must be a whole number from 0")):
+        call = {"file": tmp_path / "episodes", "seed": 0} | change
+        with pytest.raises(ValueError, match=words):
+            closed_loop.kept(problems, lambda p, rng: closed_loop.play(p, p.forces), **call)

@@ -179,6 +179,7 @@ POSITIONS, MASSES = torch.full((2, 16, 3, 2), 100.0), torch.ones(2, 3)
         (POSITIONS, MASSES[:1], r"masses must be \(2, 3\), got \(1, 3\)"),
         (POSITIONS * torch.nan, MASSES, "finite, got NaN"),
         (POSITIONS, MASSES * torch.inf, "finite, got NaN"),
+        (POSITIONS, MASSES - 2, "masses must be above 0, got -1"),
     ],
 )
 def test_windows_that_are_none_are_refused(positions, masses, words):
@@ -219,6 +220,52 @@ def test_what_cannot_be_planned_is_refused(change, words):
     call = {"goal": torch.zeros(2, 16), "rng": torch.Generator()} | change
     with pytest.raises(ValueError, match=words):
         small().plan(POSITIONS, MASSES, call.pop("goal"), **call)
+
+
+@pytest.mark.parametrize("values", ["text", [[1.0, 2.0], [1.0]], torch.ones(2, 3) * 1j, None])
+def test_what_is_no_table_of_numbers_is_refused(values):
+    for call in (lambda m: m.encode(values, MASSES), lambda m: m.rollout(values, torch.zeros(2, 3, 3, 2))):
+        with pytest.raises(TypeError, match="must be real numbers, in rows of one length, got"):
+            call(small())
+
+
+def test_lists_and_arrays_are_as_good_as_tensors(drawn):
+    model, positions = small(), drawn.positions[:, :16]
+    with torch.no_grad():
+        expected = model.encode(positions, drawn.masses)
+        for as_given in (lambda x: x.numpy(), lambda x: x.tolist(), lambda x: x.double()):
+            for ours, theirs in zip(
+                model.encode(as_given(positions), as_given(drawn.masses)), expected, strict=True
+            ):
+                torch.testing.assert_close(ours, theirs)
+
+
+def test_latents_of_another_width_are_refused():
+    with pytest.raises(ValueError, match=r"latents must be \(…, 16\), got \(2, 8\)"):
+        small().predict_next(torch.zeros(2, 8), torch.zeros(2, 3, 2))
+
+
+def test_a_first_guess_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"the first guess must be \(2, 5, 3, 2\), got \(2, 4, 3, 2\)"):
+        small().plan(
+            POSITIONS, MASSES, torch.zeros(2, 16), rng=torch.Generator(), mean=torch.zeros(2, 4, 3, 2)
+        )
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"size": 0}, "size must be finite and positive, a number from 1e-50 to 1e50, got 0"),
+        ({"force": -1.0}, "force must be finite and positive, .* got -1.0"),
+        ({"heads": 0}, "heads must be a whole number, 1 or more, got 0"),
+        ({"window": 2.5}, "window must be a whole number"),
+        ({"masses": (2.0, 0.5)}, r"the least and the largest in the world, got \(2.0, 0.5\)"),
+        ({"masses": (1.0, 1.0)}, "the least and the largest in the world"),
+    ],
+)
+def test_worlds_that_are_none_are_refused(settings, words):
+    with pytest.raises(ValueError, match=words):
+        small(**settings)
 
 
 def test_models_that_are_none_are_refused():

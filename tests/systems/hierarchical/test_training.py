@@ -108,8 +108,12 @@ def test_the_rate_rises_and_falls():
         ("JEPA", {"places": (5, 16)}, r"places must be frames 0 … 15 of a window, got \(5, 16\)"),
         ("JEPA", {"batch_size": 64}, "a batch must fit into an epoch, got 64 and 32 sequences"),
         ("JEPA", {"n_epochs": 0}, "n_epochs must be 1 or more, got 0"),
+        ("JEPA", {"places": 5}, "places must be frames 0 … 15 of a window, got 5"),
+        ("JEPA", {"lr": -1e-3}, "lr must be finite and above 0, a number, got -0.001"),
         ("JEPA", {"lr": 1e30}, "JEPA: a loss of epoch 1 is not finite .*lower lr"),
         ("predictors", {"n_rolled": 0}, "n_rolled must be 1 or more, got 0"),
+        ("predictors", {"n_updates": 0}, "n_updates must be 1 or more, got 0"),
+        ("predictors", {"horizons": ()}, r"horizons must be from 1 to 37 frames, got \(\)"),
         ("predictors", {"horizons": (8, 40)}, r"horizons must be from 1 to 37 frames, got \(8, 40\)"),
     ],
 )
