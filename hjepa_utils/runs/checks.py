@@ -1,5 +1,8 @@
-"""What whole numbers, a run's seed and a notebook's numbers are held to."""
+"""What numbers, names and settings, a run's seed and a notebook's numbers are held to."""
 
+import math
+from dataclasses import fields
+from numbers import Integral, Real
 from operator import eq, ge, index, le
 
 import numpy as np
@@ -13,6 +16,36 @@ def whole_number(value, name):
         return index(value)
     except TypeError as error:
         raise TypeError(f"{name} must be a whole number, got {value!r:.60}") from error
+
+
+def check_whole(low, **numbers):
+    """`ValueError` with the name for what is no whole number from `low` on; True and False are none."""
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
+            raise ValueError(f"{name} must be a whole number, {low} or more, got {value!r:.60}")
+
+
+def check_between(low, high, **numbers):
+    """`ValueError` with the name for what is no finite number from `low` to `high`; bools are none."""
+    for name, value in numbers.items():
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
+        if not is_number or not (low <= value <= high and value < math.inf):
+            bounds = f"from {low:g} to {high:g}" if high < math.inf else f"{low:g} or more, and finite"
+            raise ValueError(f"{name} must be a number, {bounds}, got {value!r:.60}")
+
+
+def check_name(what, name, known):
+    """`ValueError` that lists the names there are, for another one."""
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(f"no {what} {name!r:.60}; there are {', '.join(known)}")
+
+
+def settings_of(kind, given):
+    """A dataclass of settings from {name: value}; `TypeError` that lists the names, for another one."""
+    names = [field.name for field in fields(kind)]
+    if unknown := [name for name in given if name not in names]:
+        raise TypeError(f"{unknown[0]} is no setting of this training; there are: {', '.join(names)}")
+    return kind(**given)
 
 
 def checked_seed(seed):

@@ -28,6 +28,14 @@ def as_floats(values, name):
     return np.array(real_array(values, name), dtype=np.float64)
 
 
+def finite_floats(values, name):
+    """A float64 copy of numbers below 1e50 in size, so that squares are finite; `ValueError` otherwise."""
+    floats = as_floats(values, name)
+    if not (fine := np.abs(floats) < LARGE).all():
+        raise ValueError(f"{name} must be finite, below 1e50, got {floats[~fine][0]:g}")
+    return floats
+
+
 def is_number(value, low=0.0):
     try:
         return isinstance(value, Real) and low <= float(value) < LARGE

@@ -7,12 +7,14 @@ systems, `toy_pictures` draws them.
 import numpy as np
 from scipy.integrate import solve_ivp
 
-from .checks import as_floats, check_count, check_generator, is_number
+from ..runs.checks import check_between, check_name
+from .checks import check_count, check_generator, finite_floats
 from .toy_systems import SYSTEMS
 
 DT = 0.05  # s, between two frames
 TOLERANCE = 1e-9  # relative and absolute, of every trajectory
 _SOLVED_TOGETHER = 256
+_MOST_FRICTION = 100.0  # more needs a solver for stiff equations
 
 
 def simulate_toy(system, n, n_frames, *, rng, friction=0.0):
@@ -26,15 +28,18 @@ def simulate_toy(system, n, n_frames, *, rng, friction=0.0):
     system = toy_system(system)
     check_count(n=n, n_frames=n_frames)
     check_generator(rng)
-    if not is_number(friction):
-        raise ValueError(f"friction must be a number, 0 or more, got {friction!r}")
+    check_friction(friction)
     z0 = np.concatenate(system.draw(rng, n), axis=-1)
     parts = [z0[i : i + _SOLVED_TOGETHER] for i in range(0, n, _SOLVED_TOGETHER)]
     return np.concatenate([_solve(system, part, n_frames, float(friction)) for part in parts])
 
 
+def check_friction(friction):
+    check_between(0, _MOST_FRICTION, friction=friction)
+
+
 def toy_energy(system, states):
-    """The true H, in the suite's units: (…, D) → (…). `ValueError` for states of another width."""
+    """The true H, in the suite's units: (…, D) → (…). `ValueError` for another width, NaN and infinity."""
     system = toy_system(system)
     return system.energy(*halves(system, states))
 
@@ -47,14 +52,13 @@ def toy_places(system, states):
 
 def toy_system(system):
     """A `ToySystem` by its name. `ValueError` with the names there are for another one."""
-    if not isinstance(system, str) or system not in SYSTEMS:
-        raise ValueError(f"no toy system {system!r}; there are {', '.join(SYSTEMS)}")
+    check_name("toy system", system, SYSTEMS)
     return SYSTEMS[system]
 
 
 def halves(system, states):
-    """q and p of states (…, D). `ValueError` for another width."""
-    states = as_floats(states, "states")
+    """q and p of states (…, D). `ValueError` for another width, NaN and infinity."""
+    states = finite_floats(states, "states")
     width = 2 * system.n_coordinates
     if states.ndim == 0 or states.shape[-1] != width:
         raise ValueError(f"states of {system.name} are (…, {width}), q then p; got {states.shape}")

@@ -50,13 +50,13 @@ def hues(n):
 
 def to_pixels(system, places):
     """Places (…, 2) in units of length → columns and rows (…, 2), 0 … 31."""
-    reach = toy_system(system).reach
+    reach, places = toy_system(system).reach, np.asarray(places)
     return (places + reach) / (2 * reach) * (SIZE - 1)
 
 
 def from_pixels(system, pixels):
     """The way back."""
-    reach = toy_system(system).reach
+    reach, pixels = toy_system(system).reach, np.asarray(pixels)
     return pixels / (SIZE - 1) * 2 * reach - reach
 
 

@@ -135,13 +135,24 @@ def test_friction_takes_energy_at_the_rate_of_its_power():
     ({"n": 0}, "n must be a whole number, 1 or more, got 0"),
     ({"n_frames": 2.5}, "n_frames must be a whole number"),
     ({"rng": 7}, "rng must be a numpy.random.Generator, got int"),
-    ({"friction": -1.0}, "friction must be a number, 0 or more, got -1.0"),
+    ({"friction": True}, "friction must be a number, from 0 to 100, got True"),
+    ({"friction": 1e49}, "friction must be a number, from 0 to 100, got 1e[+]49"),
+    ({"friction": -1.0}, "friction must be a number, from 0 to 100, got -1.0"),
 ])  # fmt: skip
 def test_bad_input_is_one_sentence(change, words):
     given = {"system": "pendulum", "n": 2, "n_frames": 2, "rng": rng()} | change
     system, n, n_frames = (given.pop(key) for key in ("system", "n", "n_frames"))
     with pytest.raises(ValueError, match=words):
         simulate_toy(system, n, n_frames, **given)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e60])
+def test_states_that_are_not_finite_are_refused(value):
+    for of_states in (toy_energy, toy_places):
+        with pytest.raises(
+            ValueError, match=f"states must be finite, below 1e50, got {value:g}".replace("+", ".")
+        ):
+            of_states("pendulum", [[0.1, value]])
 
 
 def test_states_of_another_width_are_refused():

@@ -3,9 +3,14 @@
 import numpy as np
 from scipy.stats import wasserstein_distance
 
+from ...simulators.checks import check_count, check_generator, finite_floats
+
 
 def wasserstein(x, y):
-    """W₁ of two samples of numbers, in their unit."""
+    """W₁ of two samples of numbers, in their unit. `ValueError` for none, NaN and infinity."""
+    x, y = (finite_floats(one, "samples") for one in (x, y))
+    if x.ndim != 1 or y.ndim != 1 or 0 in (*x.shape, *y.shape):
+        raise ValueError(f"samples are one or more numbers in a row, got {x.shape} and {y.shape}")
     return float(wasserstein_distance(x, y))
 
 
@@ -43,11 +48,20 @@ def against_real(distance, made, real, sizes, *, rng, repeats=5):
     of two such samples of real ones that share none; lists of numbers. Raises `ValueError` where there are
     fewer made ones than a size, or fewer real ones than twice of it.
     """
-    largest = min(len(made), len(real) // 2)
-    if not len(sizes) or min(sizes) < 2 or max(sizes) > largest:
+    made, real = _features(made, real)
+    check_generator(rng)
+    check_count(repeats=repeats)
+    sizes, largest = np.atleast_1d(sizes), min(len(made), len(real) // 2)
+    if (
+        sizes.dtype.kind not in "iu"
+        or sizes.ndim > 1
+        or sizes.size == 0
+        or sizes.min() < 2
+        or sizes.max() > largest
+    ):
         raise ValueError(
             f"sizes of samples must lie between 2 and {largest}, the made ones and half of the real ones; "
-            f"got {list(sizes)}"
+            f"got {sizes.tolist()}"
         )
     rows = []
     for n in sizes:
@@ -65,9 +79,7 @@ def _kernel(x, y):
 
 
 def _features(x, y):
-    x, y = (np.asarray(one, dtype=np.float64) for one in (x, y))
-    if x.ndim != 2 or y.ndim != 2 or x.shape[1:] != y.shape[1:] or min(len(x), len(y)) < 2:
+    x, y = (finite_floats(one, "features") for one in (x, y))
+    if x.ndim != 2 or y.ndim != 2 or x.shape[1:] != y.shape[1:] or x.shape[1] < 1 or min(len(x), len(y)) < 2:
         raise ValueError(f"features are (n, D), two samples or more of one D, got {x.shape} and {y.shape}")
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise ValueError("features must be finite, got NaN or infinity")
     return x, y

@@ -12,8 +12,12 @@ import torch
 from torch import nn
 
 from ...dynamics.saved import SavedModel
+from ...runs.checks import check_between, settings_of
+from ...simulators.checks import check_count, check_positive
 from ...simulators.toy_physics import toy_places, toy_system
 from ...simulators.toy_pictures import render_toy
+from .checks import check_frame_tensor, check_kind
+from .data import ToyVideos
 from .loop import descend, fast, train
 from .networks import to_unit
 
@@ -26,6 +30,11 @@ class EncoderSettings:
     lr: float = 1e-3
     average: float = 0.99
 
+    def __post_init__(self):
+        check_count(batch_size=self.batch_size)
+        check_positive(lr=self.lr)
+        check_between(0, 1, average=self.average)
+
 
 class VideoEncoder(SavedModel):
     """`forward(pictures)`: (B, 16, 3, 32, 32) in -1 … 1 → places (B, 16, n_bodies, 2), in half pictures.
@@ -36,6 +45,9 @@ class VideoEncoder(SavedModel):
 
     def __init__(self, n_bodies, n_frames=16, channels=16, n_features=64):
         super().__init__()
+        check_count(n_bodies=n_bodies, n_frames=n_frames, channels=channels, n_features=n_features)
+        if n_frames < 8:
+            raise ValueError(f"the encoder takes 8 frames or more, got {n_frames}")
         self._config = {
             "n_bodies": n_bodies, "n_frames": n_frames, "channels": channels, "n_features": n_features,
         }  # fmt: skip
@@ -56,6 +68,7 @@ class VideoEncoder(SavedModel):
 
     @torch.no_grad()
     def features(self, frames):
+        check_frame_tensor(frames)
         device = self.head.weight.device
         parts = [self._features(to_unit(part.to(device))).cpu() for part in frames.split(_TAKEN_TOGETHER)]
         return torch.cat(parts)
@@ -75,7 +88,15 @@ def fit_encoder(
 
     As `fit_gan`; `settings` are the fields of `EncoderSettings`, `error` in the history is in half pictures.
     """
-    settings, reach = EncoderSettings(**settings), toy_system(videos.system).reach
+    check_kind("encoder", encoder, VideoEncoder)
+    check_kind("videos", videos, ToyVideos)
+    settings, system = settings_of(EncoderSettings, settings), toy_system(videos.system)
+    if encoder.shape[1] != len(system.masses):
+        raise ValueError(
+            f"{system.name} has {len(system.masses)} bodies, the encoder {encoder.shape[1]}: "
+            f"build a VideoEncoder({len(system.masses)})"
+        )
+    reach = system.reach
     optimiser = torch.optim.Adam(encoder.parameters(), settings.lr)
 
     def update(step, rng):
@@ -99,7 +120,7 @@ def published_features(file, frames):
 
     `file` is `i3d_torchscript.pt`, the network trained on Kinetics-400 that StyleGAN-V's evaluation uses;
     `frechet` of 2048 real and as many made videos is then its distance. Raises `ValueError` without the file,
-    which this project does not bring along.
+    which this project does not bring along, and for another network in it.
     """
     file = Path(file).expanduser()
     if not file.is_file():
@@ -107,11 +128,17 @@ def published_features(file, frames):
             f"{file} is not there: the published distance needs i3d_torchscript.pt, as StyleGAN-V names it; "
             "without it use the features of a VideoEncoder"
         )
+    check_frame_tensor(frames)
     try:
         network = torch.jit.load(file, map_location="cpu").eval()
     except RuntimeError as error:
         raise ValueError(f"{file} is damaged or no TorchScript: fetch it again") from error
-    with torch.no_grad():
-        parts = [network(part.transpose(1, 2), rescale=True, resize=True, return_features=True)
-                 for part in frames.split(_TAKEN_TOGETHER)]  # fmt: skip
+    try:
+        with torch.no_grad():
+            parts = [network(part.transpose(1, 2), rescale=True, resize=True, return_features=True)
+                     for part in frames.split(_TAKEN_TOGETHER)]  # fmt: skip
+    except RuntimeError as error:
+        raise ValueError(
+            f"{file} does not take these videos: name the published i3d_torchscript.pt"
+        ) from error
     return torch.cat(parts).float()

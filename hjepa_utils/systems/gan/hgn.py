@@ -11,6 +11,8 @@ from torch import nn
 
 from ...dynamics.predictors import STEPS as PLAIN_STEPS
 from ...dynamics.step import declared
+from ...simulators.checks import check_count
+from .checks import check_frame_tensor
 from .model import Sampler, hamiltonian_motion
 from .motion import ConfigurationMap
 from .networks import SIZE, PictureGenerator, to_bytes, to_unit, with_float_counts
@@ -44,6 +46,7 @@ class HGN(Sampler):
         self, *, motion_dim=20, channels=32, n_seen=5, frame_time=0.5, energy="HNN", step="leapfrog_step"
     ):
         super().__init__()
+        check_count(motion_dim=motion_dim, channels=channels, n_seen=n_seen)
         self.n_seen, self.motion_dim, self.noise_dim = n_seen, motion_dim, motion_dim
         self._config = {
             "motion_dim": motion_dim, "channels": channels, "n_seen": n_seen, "frame_time": frame_time,
@@ -84,6 +87,7 @@ class HGN(Sampler):
     @torch.no_grad()
     def reconstruct(self, frames, n_frames):
         """From the first frames, by the latent's mean: uint8 (B, T, 3, 32, 32) → uint8 (B, n_frames, …)."""
+        check_frame_tensor(frames)
         was_training = self.training
         self.eval()
         try:

@@ -1,6 +1,7 @@
 """One loop for the trainings of this system: resumable, with a running average and models kept on the way."""
 
 import copy
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,13 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from ...runs.checkpoints import resumable
-from ...runs.checks import checked_seed
-from ...runs.files import ArtifactError
+from ...runs.checks import check_whole, checked_seed
+from ...runs.files import ArtifactError, explain_write_error
 from ...runs.fingerprint import of_training
 from ...runs.hardware import pick_encoder_dtype
+from ...simulators.checks import check_count
+from .checks import check_kind
+from .data import ToyVideos
 
 
 def train(
@@ -21,6 +25,7 @@ def train(
     """`update(step, rng)` again and again; every one draws from a seed of its own, so that the first ones
     of a longer training are a shorter one."""
     seed, model = checked_seed(seed), modules["model"]
+    _check(modules, videos, n_updates, checkpoint, keep, watch, save_every)
     average, history, made_from, file = copy.deepcopy(model), [], {}, None
     if checkpoint:
         file = Path(checkpoint) / "training.safetensors"
@@ -48,6 +53,36 @@ def train(
             watch(step + 1, average)
     _check_kept(checkpoint, keep, n_updates)
     return average.eval(), history
+
+
+def _check(modules, videos, n_updates, checkpoint, keep, watch, save_every):
+    """One sentence before the first update for what would fail after some, or pass unseen."""
+    check_kind("videos", videos, ToyVideos)
+    check_whole(0, n_updates=n_updates)
+    check_count(save_every=save_every)
+    if isinstance(keep, str) or not isinstance(keep, Collection):
+        raise TypeError(f"keep must be the numbers of updates, such as (1000, 2000), got {keep!r:.60}")
+    for update in keep:
+        check_count(keep=update)
+    if keep and not checkpoint:
+        raise ValueError("keep needs a folder to keep models in: name a checkpoint")
+    if not (watch is None or callable(watch)):
+        raise TypeError(f"watch must be a function of (update, average), got {watch!r:.60}")
+    _check_trainable(modules["model"])
+    if checkpoint:
+        with explain_write_error(checkpoint, "name a folder that can be written"):
+            Path(checkpoint).expanduser().mkdir(parents=True, exist_ok=True)
+
+
+def _check_trainable(model):
+    """`ValueError` for a model without gradients, or of other numbers than float32."""
+    parameters = list(model.parameters())
+    if not torch.is_grad_enabled():
+        raise ValueError("training needs gradients: call it outside no_grad and inference_mode")
+    if not any(parameter.requires_grad for parameter in parameters):
+        raise ValueError("the model has only frozen parameters: use requires_grad_()")
+    if others := [one.dtype for one in parameters if one.dtype != torch.float32]:
+        raise ValueError(f"the model must be of torch.float32, got {others[0]}: use .float()")
 
 
 def _check_kept(checkpoint, keep, n_updates):

@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...simulators.checks import check_generator
 from ...simulators.toy_physics import toy_energy, toy_system
 from ...simulators.toy_pictures import to_pixels
+from .checks import check_frames, check_kind
 from .distances import wasserstein
 from .tracks import Motion, find_bodies, motion_of
 
@@ -50,8 +52,9 @@ def gates(made, real):
 
     `motion`, per frame, relative to the real videos'; `places` and `speeds`, Wasserstein distances in units
     of the real ones' spread; `whole_frames`, the share of frames with every body seen once. NaN if no body is
-    seen anywhere.
+    seen anywhere. Raises `ValueError` for videos of two systems, and real ones without motion.
     """
+    _check_pair(made, real)
     moved, move = (one.motion[np.isfinite(one.motion)] for one in (made, real))
     found = {
         "whole_frames": float(made.seen.all(axis=2).mean()),
@@ -74,6 +77,7 @@ def physics(made, real):
     where the force is linear. All but the first are NaN if fewer than `FEWEST_WHOLE` videos are whole and
     move.
     """
+    _check_pair(made, real)
     moves = made.motion[made.whole] > np.quantile(real.motion[np.isfinite(real.motion)], _STILL)
     share = {"whole_videos": float(made.whole.mean())}
     if moves.sum() < FEWEST_WHOLE:
@@ -93,20 +97,36 @@ def physics(made, real):
 def measure(system, frames, real):
     """`gates` and `physics` of uint8 videos against an `Observed` of real ones, in one dict."""
     made = observe(system, frames)
+    return gates(made, real) | physics(made, real)
+
+
+def _check_pair(made, real):
+    for name, one in (("made", made), ("real", real)):
+        check_kind(name, one, Observed)
     if made.system != real.system:
         raise ValueError(f"videos of {made.system} cannot be judged by those of {real.system}")
-    return gates(made, real) | physics(made, real)
+    motion = real.motion[np.isfinite(real.motion)]
+    if real.whole.sum() < 2 or not motion.std() > 0:
+        raise ValueError(
+            f"real videos must show their bodies in two or more different motions, got {len(real.whole)} "
+            f"videos, {real.whole.sum()} of them whole: take others"
+        )
 
 
 def shuffled(frames, rng):
     """Videos with the frames of each in random order, a control that any measure of motion must punish."""
+    frames = np.asarray(frames)
+    check_frames(frames)
+    check_generator(rng)
     order = rng.permuted(np.tile(np.arange(frames.shape[1]), (len(frames), 1)), axis=1)
-    return np.asarray(frames)[np.arange(len(frames))[:, None], order]
+    return frames[np.arange(len(frames))[:, None], order]
 
 
 def frozen(frames):
     """Videos that show their first frame all the time, the control that gates must refuse."""
-    return np.repeat(np.asarray(frames)[:, :1], frames.shape[1], axis=1)
+    frames = np.asarray(frames)
+    check_frames(frames)
+    return np.repeat(frames[:, :1], frames.shape[1], axis=1)
 
 
 def _mean(steps):

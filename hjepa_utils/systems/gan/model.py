@@ -10,13 +10,14 @@ import torch
 from ...dynamics.hamiltonian import HNN, SeparableHNN
 from ...dynamics.predictors import STEPS
 from ...dynamics.saved import SavedModel
-from ...runs.checks import whole_number
-from ...simulators.checks import check_generator
+from ...runs.checks import check_between, check_name, check_whole
+from ...simulators.checks import check_count, check_generator
 from .motion import ConfigurationMap, GRUMotion, HamiltonianMotion, check_frames
 from .networks import PictureGenerator, to_bytes, with_float_counts
 
 DATA_DT = 0.05  # s between two frames of the data
 _DRAWN_TOGETHER = 64  # videos
+_LONGEST = 1e3  # s, between two frames
 _ENERGIES = {"HNN": HNN, "SeparableHNN": SeparableHNN}
 
 
@@ -34,6 +35,7 @@ class Sampler(SavedModel):
 
     def draw_noise(self, n, rng):
         """(n, noise_dim), standard normal, from a `numpy.random.Generator`."""
+        check_count(n=n)
         check_generator(rng)
         drawn = torch.from_numpy(rng.standard_normal((n, self.noise_dim), dtype=np.float32))
         return drawn.to(next(self.parameters()))
@@ -46,26 +48,30 @@ class Sampler(SavedModel):
         negative ones. Every video is drawn by itself: others beside it do not change it. Raises `ValueError`
         for counts below 1, a dt that is no number, and, with a GRU, for another than 0.05.
         """
-        if whole_number(n, "n") < 1:
-            raise ValueError(f"n must be 1 or more, got {n}")
         check_frames(n_frames)
-        if not np.isfinite(dt):
-            raise ValueError(f"dt must be a finite number of seconds, got {dt}")
+        speed = speed_of(dt)
         noise, was_training = self.draw_noise(n, rng), self.training
         self.eval()
         try:
-            parts = [to_bytes(self.imagine(part, n_frames, dt / DATA_DT)[0]).cpu()
+            parts = [to_bytes(self.imagine(part, n_frames, speed)[0]).cpu()
                      for part in noise.split(_DRAWN_TOGETHER)]  # fmt: skip
         finally:
             self.train(was_training)
         return torch.cat(parts)
 
 
+def speed_of(dt):
+    """Time between frames in units of that of the data; `ValueError` for what is no time in seconds."""
+    check_between(-_LONGEST, _LONGEST, dt=dt)
+    return dt / DATA_DT
+
+
 class VideoGAN(Sampler):
     """`name` is "HGAN", "HNN-GAN" or "MoCoGAN"; the rest is for all three, or for the first two.
 
     `frame_time`, `normalise`: see `HamiltonianMotion`; `energy` is "HNN" (joint, the paper's) or
-    "SeparableHNN", `step` a name of `predictors.STEPS`. Raises `ValueError` for other names.
+    "SeparableHNN", `step` a name of `predictors.STEPS`. Raises `ValueError` for other names,
+    and sizes and times that are none.
     """
 
     def __init__(
@@ -73,8 +79,9 @@ class VideoGAN(Sampler):
         energy="HNN", step="leapfrog_step",
     ):  # fmt: skip
         super().__init__()
-        if name not in MOTIONS:
-            raise ValueError(f"no model {name!r}; there are {', '.join(MOTIONS)}")
+        check_name("model", name, MOTIONS)
+        check_count(motion_dim=motion_dim, channels=channels)
+        check_whole(0, content_dim=content_dim)
         self.name, self.motion_dim, self.noise_dim = name, motion_dim, motion_dim + content_dim
         self._config = {
             "name": name, "motion_dim": motion_dim, "content_dim": content_dim, "channels": channels,
@@ -98,8 +105,7 @@ class VideoGAN(Sampler):
 def hamiltonian_motion(motion_dim, frame_time, normalise, energy, step, *, start=None, steps=STEPS):
     """A `HamiltonianMotion` of named parts, with two hidden layers of 100 as in the public code."""
     for kind, name, known in (("energy", energy, _ENERGIES), ("step", step, steps)):
-        if name not in known:
-            raise ValueError(f"no {kind} {name!r}; there are {', '.join(known)}")
+        check_name(kind, name, known)
     hamiltonian = _ENERGIES[energy](motion_dim, (100, 100))
     return HamiltonianMotion(
         hamiltonian, start, steps[step], frame_time=frame_time, normalise=normalise

@@ -9,7 +9,7 @@ from torch import nn
 
 from ...dynamics.integrators import in_own_precision, leapfrog_step, rollout
 from ...dynamics.step import as_step
-from ...runs.checks import whole_number
+from ...simulators.checks import check_count, check_positive
 
 
 class GRUMotion(nn.Module):
@@ -50,6 +50,7 @@ class HamiltonianMotion(nn.Module):
 
     def __init__(self, hamiltonian, start=None, step=leapfrog_step, *, frame_time=0.5, normalise=True):
         super().__init__()
+        check_positive(frame_time=frame_time)
         self.hamiltonian, self.start, self.step = hamiltonian, start or nn.Identity(), as_step(step)
         self.frame_time = float(frame_time)
         width = hamiltonian.latent_dim
@@ -91,6 +92,5 @@ def start_weights(module):
 
 
 def check_frames(n_frames):
-    if whole_number(n_frames, "n_frames") < 1:
-        raise ValueError(f"n_frames must be 1 or more, got {n_frames}")
+    check_count(n_frames=n_frames)
     return n_frames

@@ -7,6 +7,8 @@ in -1 … 1, as tanh gives them.
 import torch
 from torch import nn
 
+from ...simulators.checks import check_count
+
 SIZE = 32  # px
 
 
@@ -51,6 +53,7 @@ class Discriminators(nn.Module):
 
     def __init__(self, n_frames=16, channels=32, *, batch_norm=False, minibatch=True):
         super().__init__()
+        check_count(n_frames=n_frames, channels=channels)
         if n_frames < 8 or n_frames % 8:
             raise ValueError(f"the video discriminator takes 8, 16, 24 … frames, got {n_frames}")
         image = _convolutions(nn.Conv2d, nn.BatchNorm2d, channels, 16, batch_norm, minibatch)

@@ -7,8 +7,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy import ndimage
 from scipy.signal import savgol_coeffs
 
+from ...simulators.checks import finite_floats
 from ...simulators.toy_physics import DT, toy_places, toy_system
 from ...simulators.toy_pictures import BACKGROUND, SIZE, from_pixels, hues, to_pixels
+from .checks import check_frames
 
 _FAINT, _HALF = 0.15, 0.5  # covers below the first are noise; above the second lies the disc
 _SIZES = (0.65, 1.4)  # of a disc's area, that count as the disc
@@ -39,10 +41,7 @@ def find_bodies(system, frames):
     is seen if its share forms one disc of the right size. Raises `ValueError` for other frames.
     """
     frames = np.asarray(frames)
-    if frames.ndim != 5 or frames.shape[2:] != (3, SIZE, SIZE) or frames.dtype != np.uint8:
-        raise ValueError(
-            f"frames are uint8 (n, T, 3, {SIZE}, {SIZE}), got {frames.dtype} {frames.shape}"
-        )  # fmt: skip
+    check_frames(frames)
     known, back = toy_system(system), np.array(BACKGROUND)
     unmix = np.linalg.pinv((hues(len(known.masses)) - back).T)  # (n_bodies, 3)
     colour = frames.astype(np.float32) / 255 - back[:, None, None].astype(np.float32)
@@ -78,9 +77,12 @@ def motion_of(system, places):
 
     q and q̇ are of the parabola through 3 frames, so plain differences, q̈ of the one that fits w = 5 best. For
     bodies in slow orbits these are 11 and w = 13: a hundredth of a pixel would hide what differs in fewer.
-    p and ṗ follow by the true masses. Raises `ValueError` for fewer than w frames.
+    p and ṗ follow by the true masses. `ValueError` for fewer than w frames, other bodies and NaN.
     """
     known, (few, width) = toy_system(system), _WINDOWS.get(system, (3, 5))
+    places, bodies = finite_floats(places, "places"), len(known.masses)
+    if places.ndim != 4 or places.shape[2:] != (bodies, 2):
+        raise ValueError(f"places of {system} are (n, T, {bodies}, 2), got {places.shape}")
     if places.shape[1] < width:
         raise ValueError(f"the motion of {system} needs {width} frames or more, got {places.shape[1]}")
     q = known.coordinates(places)
@@ -103,8 +105,16 @@ def _parabola(width, order):
 
 
 def reading_error(system, states, frames):
-    """How far bodies are read from where they are, in px: mean and largest, where they are seen."""
-    tracks = find_bodies(system, frames)
-    apart = to_pixels(system, tracks.places) - to_pixels(system, toy_places(system, states))
+    """How far bodies are read from where they are, in px: mean and largest, where they are seen.
+
+    Raises `ValueError` for states (n, T, D) of other videos, and if no body is seen.
+    """
+    tracks, true = find_bodies(system, frames), toy_places(system, states)
+    if true.shape != tracks.places.shape or not tracks.seen.any():
+        raise ValueError(
+            f"{tracks.seen.sum()} bodies are seen in frames {np.shape(frames)}, and states are "
+            f"{np.shape(states)}: draw the frames of these states"
+        )
+    apart = to_pixels(system, tracks.places) - to_pixels(system, true)
     error = np.linalg.norm(apart, axis=-1)[tracks.seen]
     return float(error.mean()), float(error.max())

@@ -1,12 +1,18 @@
 """Training of the GANs and of HGN."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 
+from ...runs.checks import check_between, check_whole, settings_of
+from ...simulators.checks import check_count, check_positive
+from .checks import check_kind
+from .hgn import HGN
 from .loop import descend, fast, train
 from .losses import Geco, cross_entropy, cyclic_loss, divergence, r1_penalty
-from .networks import to_unit
+from .model import VideoGAN
+from .networks import Discriminators, to_unit
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,13 @@ class GANSettings:
     cyclic: float = 0.0  # λ of the cyclic-coordinate loss, 0.01 in HGAN
     average: float = 0.99  # decay of the running average of the weights
 
+    def __post_init__(self):
+        check_whole(2, batch_size=self.batch_size)  # what is normalised over a batch of one says nothing
+        check_count(n_frames=self.n_frames, r1_every=self.r1_every)
+        check_positive(generator_lr=self.generator_lr, discriminator_lr=self.discriminator_lr)
+        check_between(0, math.inf, r1=self.r1, cyclic=self.cyclic)
+        check_between(0, 1, real_label=self.real_label, average=self.average)
+
 
 PUBLISHED = {"generator_lr": 2e-4, "r1": 0.0}  # with Discriminators(batch_norm=True, minibatch=False)
 
@@ -36,6 +49,11 @@ class HGNSettings:
     max_norm: float = 1.0
     average: float = 0.99
 
+    def __post_init__(self):
+        check_count(batch_size=self.batch_size, n_frames=self.n_frames)
+        check_positive(lr=self.lr, tolerance=self.tolerance, max_norm=self.max_norm)
+        check_between(0, 1, average=self.average)
+
 
 def fit_gan(
     model, discriminators, videos, *, seed, n_updates=10_000, checkpoint=None, keep=(), watch=None,
@@ -48,10 +66,13 @@ def fit_gan(
     training goes on where it stopped, also to more updates than it was begun with: its state is saved after
     every `save_every` updates, and both models after each update named in `keep` (`kept_model`).
     `watch(update, average)` is called after each update and changes nothing. `settings` are the fields of
-    `GANSettings`. Raises `ValueError` for a loss that is not finite, for `cyclic` with a motion that has no
-    momenta, and for discriminators of another number of frames.
+    `GANSettings`. Raises `ValueError` for a loss that is not finite, for settings out of range, for `cyclic`
+    with a motion that has no momenta, and for discriminators of another number of frames; `TypeError` for
+    what is of another class, and `OSError` where the folder cannot be written.
     """
-    settings = GANSettings(**settings)
+    check_kind("model", model, VideoGAN)
+    check_kind("discriminators", discriminators, Discriminators)
+    settings = settings_of(GANSettings, settings)
     if settings.cyclic and not hasattr(model.motion, "momentum_rates"):
         raise ValueError(f"{model.name} has no momenta that could be cyclic: use cyclic=0")
     if discriminators.n_frames != settings.n_frames:
@@ -99,7 +120,10 @@ def fit_hgn(
 
     E is the mean squared deviation of a pixel in 0 … 1, and λ is `Geco`'s.
     """
-    settings = HGNSettings(**settings)
+    check_kind("model", model, HGN)
+    settings = settings_of(HGNSettings, settings)
+    if settings.n_frames < model.n_seen:
+        raise ValueError(f"n_frames must be {model.n_seen} or more, as HGN sees, got {settings.n_frames}")
     geco = Geco(settings.tolerance).to(next(model.parameters()).device)
     optimiser = torch.optim.Adam(model.parameters(), settings.lr)
 

@@ -83,5 +83,66 @@ def test_longer_windows_than_videos_are_refused(videos):
         videos.states(np.random.default_rng(0), 1, 21)
 
 
+@pytest.mark.parametrize(("given", "words"), [
+    ({"n": 0}, "n must be a whole number, 1 or more, got 0"),
+    ({"n_frames": 2.0}, "n_frames must be a whole number, 1 or more, got 2.0"),
+    ({"rng": 3}, "rng must be a numpy.random.Generator, got int: use numpy.random.default_rng"),
+])  # fmt: skip
+def test_windows_of_no_number_are_refused(videos, given, words):
+    with pytest.raises(ValueError, match=words):
+        videos.states(**{"rng": np.random.default_rng(0), "n": 2, "n_frames": 3} | given)
+
+
+@pytest.mark.parametrize(("states", "change"), [
+    (np.zeros((3, 4, 8)), {}),  # of another system
+    (np.zeros((2, 4, 2)), {}),  # fewer than said
+    (np.zeros((3, 4, 2)), {"system": "springs"}),
+    (np.zeros((3, 8)), {}),
+    (np.zeros((0, 4, 2)), {"n": "0"}),
+])  # fmt: skip
+def test_a_file_that_is_not_what_it_says_is_refused(tmp_path, states, change):
+    words = {"system": "pendulum", "n": "3", "n_frames": "4", "seed": "0", "friction": "0.0"} | change
+    save_file({"states": states.astype(np.float32)}, tmp_path / "a", metadata=words)
+    with pytest.raises(ArtifactError, match="is damaged or holds no videos of Toy Physics: delete it"):
+        ToyVideos(tmp_path / "a")
+
+
+def test_numbers_that_are_none_are_found_when_they_are_read(tmp_path):
+    words = {"system": "pendulum", "n": "3", "n_frames": "4", "seed": "0", "friction": "0.0"}
+    save_file({"states": np.full((3, 4, 2), np.nan, np.float32)}, tmp_path / "a", metadata=words)
+    with pytest.raises(ArtifactError, match="a holds NaN or infinity: delete it, and make it anew"):
+        ToyVideos(tmp_path / "a").frames(np.random.default_rng(0), 1, 2)
+
+
+def test_places_that_cannot_be_written_are_one_sentence(videos, folder):
+    for file, words in (
+        (folder, "is a folder: name a file in it"),
+        (videos.file / "b.safetensors", "cannot write to .*: .*name a file in a folder that can be written"),
+    ):
+        with pytest.raises((ArtifactError, OSError), match=words):
+            make_videos(file, "pendulum", 2, 3, seed=0)
+    with pytest.raises(
+        OSError, match=r"would be 160,000,000,000.0 GB, and .* GB are free: ask for fewer videos"
+    ):
+        make_videos(folder / "large", "pendulum", 10**13, 10**6 * 2, seed=0)
+    assert not (folder / "large").exists()
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8])
+def test_numbers_of_numpy_are_as_good_as_pythons(folder, kind):
+    file = folder / f"{kind.__name__}.safetensors"
+    made = make_videos(file, "pendulum", kind(2), kind(3), seed=kind(1))
+    assert make_videos(file, "pendulum", 2, 3, seed=1).settings == made.settings
+
+
+@pytest.mark.parametrize("friction", ["a", None, float("nan"), -1])
+def test_a_friction_that_is_none_writes_nothing(folder, friction):
+    with pytest.raises(ValueError, match="friction must be a number, from 0 to 100, got"):
+        make_videos(folder / "never", "pendulum", 2, 3, seed=0, friction=friction)
+    assert not (folder / "never").exists()
+
+
 def test_a_name_says_what_is_inside():
     assert default_file("x", "two_body", 2000, seed=1).name == "two_body-2000x512-seed1.safetensors"
+    with pytest.raises(ValueError, match="no toy system 'a/b'"):
+        default_file("x", "a/b", 2000, seed=1)

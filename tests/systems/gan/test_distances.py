@@ -49,11 +49,23 @@ def test_the_floor_is_of_disjoint_real_samples_and_below_what_differs():
     assert min(rows[1]["made"]) > max(rows[1]["floor"])
 
 
+def curve(sizes, **how):
+    return against_real(kernel_mmd, np.ones((10, 2)), np.ones((20, 2)), sizes, **{"rng": rng()} | how)
+
+
 @pytest.mark.parametrize(("call", "words"), [
     (lambda: frechet(np.ones((3, 4)), np.ones((9, 4))), "the Fréchet distance of 4 features needs more"),
     (lambda: frechet(np.ones((3, 4)), np.ones((9, 5))), "features are"),
-    (lambda: kernel_mmd(np.full((3, 2), np.nan), np.ones((3, 2))), "features must be finite"),
+    (lambda: kernel_mmd(np.full((3, 2), np.nan), np.ones((3, 2))), "features must be finite, .* got nan"),
     (lambda: against_real(frechet, np.ones((9, 2)), np.ones((10, 2)), [6], rng=rng()), "between 2 and 5"),
+    (lambda: curve([5.5]), r"between 2 and 10, .* got \[5.5\]"),
+    (lambda: curve([]), r"between 2 and 10, .* got \[\]"),
+    (lambda: curve(["6"]), r"between 2 and 10, .* got \['6'\]"),
+    (lambda: curve([5], repeats=0), "repeats must be a whole number, 1 or more, got 0"),
+    (lambda: curve([5], rng=3), "rng must be a numpy.random.Generator, got int"),
+    (lambda: wasserstein([], [1.0]),
+     r"samples are one or more numbers in a row, got \(0,\) and \(1,\)"),
+    (lambda: wasserstein([np.nan], [1.0]), "samples must be finite, below 1e50, got nan"),
 ])  # fmt: skip
 def test_bad_input_is_one_sentence(call, words):
     with pytest.raises(ValueError, match=words):

@@ -71,3 +71,37 @@ def test_without_the_published_weights_it_says_what_to_do(tmp_path):
     (tmp_path / "bad.pt").write_bytes(b"no network")
     with pytest.raises(ValueError, match="is damaged or no TorchScript: fetch it again"):
         published_features(tmp_path / "bad.pt", frames)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
+def test_another_network_than_the_published_is_refused(tmp_path):
+    torch.jit.script(torch.nn.Identity()).save(tmp_path / "other.pt")
+    frames = torch.zeros(1, 16, 3, 32, 32, dtype=torch.uint8)
+    with pytest.raises(
+        ValueError, match=r"does not take these videos: name the published i3d_torchscript\.pt"
+    ):
+        published_features(tmp_path / "other.pt", frames)
+
+
+@pytest.mark.parametrize(("frames", "words"), [
+    (torch.zeros(1, 16, 3, 32, 32), r"got float32 \(1, 16, 3, 32, 32\): use a uint8 tensor as render_toy"),
+    (np.zeros((1, 16, 3, 32, 32), np.uint8), "got ndarray uint8 .*: use a uint8 tensor"),
+    (None, "got NoneType: use a uint8 tensor"),
+])  # fmt: skip
+def test_what_are_no_frames_has_no_features(frames, words):
+    with pytest.raises(ValueError, match=words):
+        VideoEncoder(1, channels=2).features(frames)
+
+
+@pytest.mark.parametrize(("call", "words"), [
+    (lambda videos: VideoEncoder(0), "n_bodies must be a whole number, 1 or more, got 0"),
+    (lambda videos: VideoEncoder(1, 4), "the encoder takes 8 frames or more, got 4"),
+    (lambda videos: VideoEncoder(1, channels=0), "channels must be a whole number, 1 or more, got 0"),
+    (lambda videos: fit_encoder(VideoEncoder(2, channels=2), videos, seed=0),
+     r"pendulum has 1 bodies, the encoder 2: build a VideoEncoder\(1\)"),
+    (lambda videos: fit_encoder(VideoEncoder(1, channels=2), videos, seed=0, lr=0),
+     "lr must be finite and pos"),
+])  # fmt: skip
+def test_an_encoder_that_does_not_fit_is_refused(videos, call, words):
+    with pytest.raises(ValueError, match=words):
+        call(videos)

@@ -47,8 +47,24 @@ def test_motion_vectors_are_those_that_samples_are_drawn_from(kind):
 
 @pytest.mark.parametrize(("points", "words"), [
     (np.zeros((10, 3)), "needs more points"),
+    (np.full((30, 3), np.nan), "points must be finite, below 1e50, got nan"),
     (np.zeros((30, 3)), "two of the points are the same"),
 ])  # fmt: skip
 def test_bad_input_is_one_sentence(points, words):
     with pytest.raises(ValueError, match=words):
         intrinsic_dimension(points)
+
+
+@pytest.mark.parametrize(("call", "words"), [
+    (lambda: intrinsic_dimension(np.ones((30, 2)), 1), "k must be a whole number, 2 or more, got 1"),
+    (lambda: moving_momenta(np.ones((4, 6))), r"states are \(n, T, D\), .* got \(4, 6\)"),
+    (lambda: moving_momenta(np.ones((4, 5, 3))), r"D even, got \(4, 5, 3\)"),
+    (lambda: moving_momenta(np.ones((4, 5, 2)), -1),
+     "threshold must be a number, 0 or more, and finite, got -1"),
+    (lambda: motion_states(VideoGAN(channels=4), 2, 3, rng=rng(), dt=np.nan),
+     "dt must be a number, .* got nan"),
+    (lambda: motion_states(VideoGAN(channels=4), 0, 3, rng=rng()), "n must be a whole number, .* got 0"),
+])  # fmt: skip
+def test_other_bad_input_is_one_sentence_too(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()

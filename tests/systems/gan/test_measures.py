@@ -146,7 +146,11 @@ def test_videos_without_bodies_do_not_count(pendulums):
 
 @pytest.mark.parametrize(("frames", "words"), [
     (np.zeros((2, 16, 3, 64, 64), np.uint8), r"frames are uint8 \(n, T, 3, 32, 32\), got uint8"),
-    (np.zeros((2, 16, 3, 32, 32)), "got float64"),
+    (np.zeros((2, 16, 3, 32, 32)), r"got float64 .*: use a uint8 array as render_toy and sample draw them"),
+    (np.zeros((2, 16, 32, 32, 3), np.uint8),
+     r"got uint8 \(2, 16, 32, 32, 3\): put the channels before the rows"),
+    (np.zeros((0, 16, 3, 32, 32), np.uint8), r"got uint8 \(0, 16, 3, 32, 32\)"),
+    (None, "got object"),
     (np.zeros((2, 4, 3, 32, 32), np.uint8), "the motion of pendulum needs 5 frames or more, got 4"),
 ])  # fmt: skip
 def test_bad_input_is_one_sentence(frames, words):
@@ -157,3 +161,30 @@ def test_bad_input_is_one_sentence(frames, words):
 def test_videos_are_judged_by_their_own_system(pendulums):
     with pytest.raises(ValueError, match="mass_spring cannot be judged by those of pendulum"):
         measure("mass_spring", pendulums[0][1], observe("pendulum", pendulums[1][1]))
+
+
+def test_what_is_no_videos_cannot_be_judged_or_judge(pendulums):
+    made = observe("pendulum", pendulums[0][1])
+    still = observe("pendulum", frozen(pendulums[1][1]))
+    blank = observe("pendulum", np.zeros((30, 16, 3, 32, 32), np.uint8))
+    for real, words in ((still, "50 of them whole"), (blank, "got 30 videos, 0 of them whole: take others")):
+        for judge in (gates, physics):
+            with pytest.raises(ValueError, match=f"two or more different motions, .*{words}"):
+                judge(made, real)
+    with pytest.raises(TypeError, match="real must be a Observed, got ndarray"):
+        gates(made, pendulums[1][1])
+    with pytest.raises(ValueError, match=r"rng must be a numpy.random.Generator, got int"):
+        shuffled(pendulums[0][1], 3)
+
+
+@pytest.mark.parametrize(("states", "places", "words"), [
+    (slice(0, 3), None, r"states are \(3, 16, 2\): draw the frames of these states"),
+    (None, np.full((2, 6, 1, 2), np.nan), "places must be finite, below 1e50, got nan"),
+    (None, np.zeros((2, 6, 2, 2)), r"places of pendulum are \(n, T, 1, 2\), got \(2, 6, 2, 2\)"),
+])  # fmt: skip
+def test_tracks_of_other_videos_are_refused(pendulums, states, places, words):
+    with pytest.raises(ValueError, match=words):
+        if places is None:
+            reading_error("pendulum", pendulums[0][0][states], pendulums[0][1])
+        else:
+            motion_of("pendulum", places)

@@ -177,9 +177,75 @@ def test_hgn_weighs_its_error_by_geco(videos):
     ({"name": "MoCoGAN", "cyclic": 0.01}, "MoCoGAN has no momenta that could be cyclic: use cyclic=0"),
     ({"n_frames": 16}, "the discriminators take 8 frames, the settings say 16"),
     ({"seed": -1}, "SEED must be a whole number"),
+    ({"n_updates": 1.5}, "n_updates must be a whole number, 0 or more, got 1.5"),
+    ({"n_updates": -1}, "n_updates must be a whole number, 0 or more, got -1"),
+    ({"save_every": 0}, "save_every must be a whole number, 1 or more, got 0"),
+    ({"batch_size": 1}, "batch_size must be a whole number, 2 or more, got 1"),
+    ({"n_frames": 8.0}, "n_frames must be a whole number, 1 or more, got 8.0"),
+    ({"r1_every": 0}, "r1_every must be a whole number, 1 or more, got 0"),
+    ({"generator_lr": 0}, "generator_lr must be finite and positive, .* got 0"),
+    ({"discriminator_lr": -1e-3}, "discriminator_lr must be finite and positive, .* got -0.001"),
+    ({"r1": -1.0}, "r1 must be a number, 0 or more, and finite, got -1.0"),
+    ({"cyclic": float("nan")}, "cyclic must be a number, 0 or more, and finite, got nan"),
+    ({"real_label": "a"}, "real_label must be a number, from 0 to 1, got 'a'"),
+    ({"average": 1.5}, "average must be a number, from 0 to 1, got 1.5"),
+    ({"keep": (1,)}, "keep needs a folder to keep models in: name a checkpoint"),
+    ({"keep": (0,)}, "keep must be a whole number, 1 or more, got 0"),
     ({"generator_lr": 1e30, "n_updates": 3}, "a loss of update . is not finite"),
 ])  # fmt: skip
 def test_bad_input_is_one_sentence(videos, change, words):
     how = {"seed": 0, "n_updates": 1} | SMALL | change
     with pytest.raises(ValueError, match=words):
         fit_gan(*models(how.pop("name", "HGAN")), videos, **how)
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"model": HGN(channels=4)}, "model must be a VideoGAN, got HGN"),
+    ({"discriminators": None}, "discriminators must be a Discriminators, got NoneType"),
+    ({"videos": "pendulum.safetensors"}, "videos must be a ToyVideos, got str"),
+    ({"lr": 1e-3}, "lr is no setting of this training; there are: batch_size, n_frames, generator_lr"),
+    ({"keep": 4}, r"keep must be the numbers of updates, such as \(1000, 2000\), got 4"),
+    ({"watch": "x"}, r"watch must be a function of \(update, average\), got 'x'"),
+])  # fmt: skip
+def test_parts_of_another_kind_are_refused_by_name(videos, change, words):
+    model, told = models()
+    parts = {"model": model, "discriminators": told, "videos": videos, "seed": 0, "n_updates": 1} | SMALL
+    with pytest.raises(TypeError, match=words):
+        fit_gan(**parts | change)
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"lr": float("nan")}, "lr must be finite and positive, .* got nan"),
+    ({"max_norm": -1.0}, "max_norm must be finite and positive, .* got -1.0"),
+    ({"tolerance": 0}, "tolerance must be finite and positive, .* got 0"),
+    ({"n_frames": 3}, "n_frames must be 5 or more, as HGN sees, got 3"),
+    ({"n_frames": 17}, "has 1 to 16 frames a video, got 17"),
+])  # fmt: skip
+def test_bad_input_of_hgn_is_one_sentence(videos, change, words):
+    with pytest.raises(ValueError, match=words):
+        fit_hgn(hgn(), videos, **{"seed": 0, "n_updates": 1} | SMALL | change)
+
+
+def test_what_cannot_be_trained_says_what_to_do(videos):
+    frozen, half = hgn().requires_grad_(False), hgn().half()
+    for model, words in (
+        (frozen, "only frozen parameters: use requires_grad_"),
+        (half, r"got torch.float16: use .fl"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            fit_hgn(model, videos, seed=0, n_updates=1, **SMALL)
+    with (
+        torch.no_grad(),
+        pytest.raises(ValueError, match="training needs gradients: call it outside no_grad"),
+    ):
+        fit_hgn(hgn(), videos, seed=0, n_updates=1, **SMALL)
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_the_first_update(videos, tmp_path):
+    file, watched = tmp_path / "file", []
+    file.write_text("mine")
+    with pytest.raises(
+        OSError, match=r"cannot write to .*move away what has its name, or name a folder that can"
+    ):
+        fit_gan(*models(), videos, seed=0, n_updates=1, checkpoint=file, watch=watched.append, **SMALL)
+    assert file.read_text() == "mine" and not watched
