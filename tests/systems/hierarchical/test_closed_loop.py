@@ -173,7 +173,10 @@ def test_what_cannot_be_played_is_refused(problems, tmp_path):
         closed_loop.play(problems, problems.forces[:, :10])
     with pytest.raises(TypeError, match=r"rng must be a torch\.Generator, got numpy\.random"):
         closed_loop.random_forces(problems, rng=np.random.default_rng(0))
-    for change, words in (({"n_at_once": 0}, "n_at_once must be 1 or more, got 0"), ({"seed": -1}, "SEED must be a whole number from 0")):
+    for change, words in (
+        ({"n_at_once": 0}, "n_at_once must be 1 or more, got 0"),
+        ({"seed": -1}, "SEED must be a whole number from 0"),
+    ):
         call = {"file": tmp_path / "episodes", "seed": 0} | change
         with pytest.raises(ValueError, match=words):
             closed_loop.kept(problems, lambda p, rng: closed_loop.play(p, p.forces), **call)
