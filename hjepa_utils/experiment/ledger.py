@@ -45,8 +45,9 @@ def effect(difference):
 class Claim:
     """One row: what the paper says in which section, both numbers in words, where it was measured.
 
-    Section "" is of this project's own claims, which nobody has published. `elsewhere` is the verdict
-    for what the paper itself measured, its latents and its GPU, where it is not that of the scope here.
+    Section "" is of this project's own claims, which nobody has published; of another paper's claims it
+    names that paper, as "Allen-Blanchette, 2024". `elsewhere` is the verdict for what the paper itself
+    measured, its latents and its GPU, where it is not that of the scope here.
     """
 
     claim: str
@@ -85,16 +86,21 @@ def saved_parts(saved):
 
 
 def all_claims(saved):
-    """Every row of a `results.json`, in the order of the paper's sections, the project's own last."""
+    """Every row of a `results.json`, in the order of the paper's sections, those of others last."""
     rows = [row for _, part in saved_parts(saved) for row in part.get("claims", [])]
     return sorted(
-        rows, key=lambda row: [int(n) for n in row["section"].split(".")] if row["section"] else [inf]
+        rows, key=lambda row: [int(n) for n in row["section"].split(".")] if of_the_paper(row) else [inf]
     )
 
 
+def of_the_paper(row):
+    """Whether a claim is of the paper of notebooks 1 to 9."""
+    return row["section"][:1].isdigit()
+
+
 def said_where(row):
-    """Whose claim a row is: `(§5.1)` of the paper, or `(this project)`."""
-    return f"(§{row['section']})" if row["section"] else "(this project)"
+    """Whose claim a row is: `(§5.1)` of the paper, `(Allen-Blanchette, 2024)`, or `(this project)`."""
+    return f"(§{row['section']})" if of_the_paper(row) else f"({row['section'] or 'this project'})"
 
 
 def claims_table(rows):

@@ -77,10 +77,12 @@ def test_the_ledger_has_every_notebooks_rows_in_the_papers_order():
     assert all(line.replace("\\|", "").count("|") == 7 for line in lines)
 
 
-def test_the_projects_own_claims_come_last_and_say_whose_they_are():
-    rows = ledger.all_claims({"results": {"03": {"claims": [claim("").to_dict(), claim("5.1").to_dict()]}}})
-    assert [row["section"] for row in rows] == ["5.1", ""]
-    assert "| a\\|b (this project) | 1 |" in ledger.markdown(ledger.claims_table(rows))
+def test_claims_of_others_come_last_and_say_whose_they_are():
+    given = [claim(section).to_dict() for section in ("", "Another, 2024", "5.1")]
+    rows = ledger.all_claims({"results": {"03": {"claims": given}}})
+    assert [row["section"] for row in rows] == ["5.1", "", "Another, 2024"]
+    shown = ledger.markdown(ledger.claims_table(rows))
+    assert "| a\\|b (this project) | 1 |" in shown and "| a\\|b (Another, 2024) | 1 |" in shown
 
 
 def test_a_table_is_data_and_prints_as_markdown():
