@@ -7,8 +7,7 @@ systems, `toy_pictures` draws them.
 import numpy as np
 from scipy.integrate import solve_ivp
 
-from ..runs.checks import check_between, check_name
-from .checks import check_count, check_generator, finite_floats
+from .checks import check_count, check_generator, finite_floats, is_number
 from .toy_systems import SYSTEMS
 
 DT = 0.05  # s, between two frames
@@ -35,7 +34,8 @@ def simulate_toy(system, n, n_frames, *, rng, friction=0.0):
 
 
 def check_friction(friction):
-    check_between(0, _MOST_FRICTION, friction=friction)
+    if isinstance(friction, bool) or not is_number(friction) or friction > _MOST_FRICTION:
+        raise ValueError(f"friction must be a number, from 0 to {_MOST_FRICTION:g}, got {friction!r:.60}")
 
 
 def toy_energy(system, states):
@@ -52,7 +52,8 @@ def toy_places(system, states):
 
 def toy_system(system):
     """A `ToySystem` by its name. `ValueError` with the names there are for another one."""
-    check_name("toy system", system, SYSTEMS)
+    if not isinstance(system, str) or system not in SYSTEMS:
+        raise ValueError(f"no toy system {system!r:.60}; there are {', '.join(SYSTEMS)}")
     return SYSTEMS[system]
 
 

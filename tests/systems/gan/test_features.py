@@ -97,9 +97,9 @@ def test_what_are_no_frames_has_no_features(frames, words):
     (lambda videos: VideoEncoder(0), "n_bodies must be a whole number, 1 or more, got 0"),
     (lambda videos: VideoEncoder(1, 4), "the encoder takes 8 frames or more, got 4"),
     (lambda videos: VideoEncoder(1, channels=0), "channels must be a whole number, 1 or more, got 0"),
-    (lambda videos: fit_encoder(VideoEncoder(2, channels=2), videos, seed=0),
-     r"pendulum has 1 bodies, the encoder 2: build a VideoEncoder\(1\)"),
-    (lambda videos: fit_encoder(VideoEncoder(1, channels=2), videos, seed=0, lr=0),
+    (lambda videos: fit_encoder(VideoEncoder(1, channels=2), videos, seed=0),
+     r"two_body has 2 bodies, the encoder 1: build a VideoEncoder\(2\)"),
+    (lambda videos: fit_encoder(VideoEncoder(2, channels=2), videos, seed=0, lr=0),
      "lr must be finite and pos"),
 ])  # fmt: skip
 def test_an_encoder_that_does_not_fit_is_refused(videos, call, words):
