@@ -22,6 +22,15 @@ def pick_encoder_dtype(device):
     return torch.bfloat16 if fast_bf16 else torch.float32
 
 
+def fast(device):
+    """A context in which products are bf16, where the device is faster by it; float32 elsewhere.
+
+    fp16 is never taken: a loss would have to be scaled.
+    """
+    is_fast = pick_encoder_dtype(device) == torch.bfloat16
+    return torch.autocast(device.type, torch.bfloat16, enabled=is_fast)
+
+
 def hardware(device):
     """One line for tables, without a path or a host name."""
     if device.type == "cuda":

@@ -15,6 +15,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from hjepa_utils.__main__ import main
 from hjepa_utils.project import arguments, publish, runner
+from hjepa_utils.project.arguments import find_notebooks
+from hjepa_utils.project.own_videos import without_the_balls
 from hjepa_utils.project.publish import refreshed
 from hjepa_utils.project.runner import NotebookFailed, run_notebook
 
@@ -187,6 +189,14 @@ def test_notebooks_about_the_balls_are_left_out_for_own_videos(own_videos, capsy
     assert main(["run", "--videos", "clips", "--only", "6", "8"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: not for your own videos: 06_pretrain_embedded_encoder, 08_controls; ")
+
+
+def test_own_videos_are_for_the_notebooks_that_take_latents_and_no_true_state(capsys):
+    kept = without_the_balls(find_notebooks())
+    assert [path.stem[:2] for path in kept] == ["02", "03", "04", "05", "07"]
+    for path in kept[1:]:
+        assert "02_extract_vjepa_latents" in path.read_text()
+    assert "31_hierarchical_planning" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

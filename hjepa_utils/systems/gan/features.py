@@ -13,12 +13,13 @@ from torch import nn
 
 from ...dynamics.saved import SavedModel
 from ...runs.checks import check_between, settings_of
+from ...runs.hardware import fast
 from ...simulators.checks import check_count, check_positive
 from ...simulators.toy_physics import toy_places, toy_system
 from ...simulators.toy_pictures import render_toy
 from .checks import check_frame_tensor, check_kind
 from .data import ToyVideos
-from .loop import descend, fast, train
+from .loop import descend, train
 from .networks import to_unit
 
 _TAKEN_TOGETHER = 64  # videos

@@ -12,10 +12,11 @@ from torch import nn
 from ...dynamics.predictors import STEPS as PLAIN_STEPS
 from ...dynamics.step import declared
 from ...simulators.checks import check_count
+from ...simulators.toy_pictures import SIZE
 from .checks import check_frame_tensor
 from .model import Sampler, hamiltonian_motion
 from .motion import ConfigurationMap
-from .networks import SIZE, PictureGenerator, to_bytes, to_unit, with_float_counts
+from .networks import PictureGenerator, evaluating, to_bytes, to_unit, with_float_counts
 
 
 @declared()
@@ -88,10 +89,6 @@ class HGN(Sampler):
     def reconstruct(self, frames, n_frames):
         """From the first frames, by the latent's mean: uint8 (B, T, 3, 32, 32) → uint8 (B, n_frames, …)."""
         check_frame_tensor(frames)
-        was_training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             mean, _ = self.encode(to_unit(frames).to(next(self.parameters())))
             return to_bytes(self.imagine(mean, n_frames)[0]).cpu()
-        finally:
-            self.train(was_training)

@@ -120,9 +120,3 @@ def descend(optimiser, loss, max_norm=None):
     if max_norm:
         clip_grad_norm_(optimiser.param_groups[0]["params"], max_norm)
     optimiser.step()
-
-
-def fast(device):
-    """bf16 where it is multiplied fast; fp16 would need its losses scaled."""
-    is_fast = pick_encoder_dtype(device) == torch.bfloat16
-    return torch.autocast(device.type, torch.bfloat16, enabled=is_fast)

@@ -10,18 +10,15 @@ from ...runs.checks import check_between, check_whole
 from ...simulators.checks import finite_floats
 from ...simulators.toy_physics import DT
 from .model import speed_of
+from .networks import evaluating
 
 
 @torch.no_grad()
 def motion_states(model, n, n_frames, *, rng, dt=DT):
     """The motion vectors of `n` random videos: float32 (n, n_frames, D). `dt` in seconds, as for `sample`."""
-    speed, was_training = speed_of(dt), model.training
-    noise = model.draw_noise(n, rng)[:, : model.motion_dim]
-    model.eval()
-    try:
+    speed, noise = speed_of(dt), model.draw_noise(n, rng)[:, : model.motion_dim]
+    with evaluating(model):
         return model.motion(noise, n_frames, speed).cpu()
-    finally:
-        model.train(was_training)
 
 
 def intrinsic_dimension(points, k=10):

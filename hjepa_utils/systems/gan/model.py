@@ -12,10 +12,10 @@ from ...dynamics.predictors import STEPS
 from ...dynamics.saved import SavedModel
 from ...runs.checks import check_between, check_name, check_whole
 from ...simulators.checks import check_count, check_generator
+from ...simulators.toy_physics import DT
 from .motion import ConfigurationMap, GRUMotion, HamiltonianMotion, check_frames
-from .networks import PictureGenerator, to_bytes, with_float_counts
+from .networks import PictureGenerator, evaluating, to_bytes, with_float_counts
 
-DATA_DT = 0.05  # s between two frames of the data
 _DRAWN_TOGETHER = 64  # videos
 _LONGEST = 1e3  # s, between two frames
 _ENERGIES = {"HNN": HNN, "SeparableHNN": SeparableHNN}
@@ -41,7 +41,7 @@ class Sampler(SavedModel):
         return drawn.to(next(self.parameters()))
 
     @torch.no_grad()
-    def sample(self, n, n_frames, *, rng, dt=DATA_DT):
+    def sample(self, n, n_frames, *, rng, dt=DT):
         """Videos: uint8 (n, n_frames, 3, 32, 32), on the CPU.
 
         `dt` is the time between frames in seconds, 0.05 in the data; a Hamiltonian model takes others, also
@@ -49,21 +49,17 @@ class Sampler(SavedModel):
         for counts below 1, a dt that is no number, and, with a GRU, for another than 0.05.
         """
         check_frames(n_frames)
-        speed = speed_of(dt)
-        noise, was_training = self.draw_noise(n, rng), self.training
-        self.eval()
-        try:
+        speed, noise = speed_of(dt), self.draw_noise(n, rng)
+        with evaluating(self):
             parts = [to_bytes(self.imagine(part, n_frames, speed)[0]).cpu()
                      for part in noise.split(_DRAWN_TOGETHER)]  # fmt: skip
-        finally:
-            self.train(was_training)
         return torch.cat(parts)
 
 
 def speed_of(dt):
     """Time between frames in units of that of the data; `ValueError` for what is no time in seconds."""
     check_between(-_LONGEST, _LONGEST, dt=dt)
-    return dt / DATA_DT
+    return dt / DT
 
 
 class VideoGAN(Sampler):

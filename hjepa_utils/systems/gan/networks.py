@@ -4,12 +4,24 @@ The shapes of DCGAN and MoCoGAN (Radford et al., 2016; Tulyakov et al., 2018) at
 in -1 … 1, as tanh gives them.
 """
 
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
 from ...simulators.checks import check_count
+from ...simulators.toy_pictures import SIZE
 
-SIZE = 32  # px
+
+@contextmanager
+def evaluating(model):
+    """Batch norms as in use; as they were afterwards."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
 class PictureGenerator(nn.Module):

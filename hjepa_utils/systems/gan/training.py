@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 
 from ...runs.checks import check_between, check_whole, settings_of
+from ...runs.hardware import fast
 from ...simulators.checks import check_count, check_positive
 from .checks import check_kind
 from .hgn import HGN
-from .loop import descend, fast, train
+from .loop import descend, train
 from .losses import Geco, cross_entropy, cyclic_loss, divergence, r1_penalty
 from .model import VideoGAN
 from .networks import Discriminators, to_unit

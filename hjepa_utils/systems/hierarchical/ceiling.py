@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .networks import EventPredictor, fast
+from ...runs.hardware import fast
+from .networks import EventPredictor
 from .training import check_settings, epochs
 from .world import SPEED
 

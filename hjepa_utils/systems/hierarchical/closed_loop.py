@@ -7,7 +7,7 @@ import torch
 from ...runs.checkpoints import resumable
 from ...runs.checks import checked_seed, whole_number
 from ...runs.fingerprint import hash_code, hash_tensors
-from .networks import fast
+from ...runs.hardware import fast
 from .plans import count_blocks, event_cost, held, latent_distance, search
 from .world import BLOCK, EVENT, FORCE, WINDOW, move, solved, ways
 

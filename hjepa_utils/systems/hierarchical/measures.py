@@ -9,8 +9,8 @@ from sklearn.metrics import r2_score
 
 from ...experiment.probing import ridge_probe
 from ...runs.checks import whole_number
+from ...runs.hardware import fast
 from ...simulators.checks import check_generator
-from .networks import fast
 from .world import EVENT, FPS, SIZE, UNIT_RADIUS, WINDOW, Sequences, move
 
 _BATCH = 250

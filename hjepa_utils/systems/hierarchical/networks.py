@@ -3,8 +3,6 @@
 import torch
 from torch import nn
 
-from ...runs.hardware import pick_encoder_dtype
-
 
 class Block(nn.Module):
     """Pre-norm attention over the past and an MLP: (B, T, width) → (B, T, width).
@@ -91,9 +89,3 @@ class InverseDynamics(nn.Module):
 
     def forward(self, before, after):
         return self.network(torch.cat([before, after], dim=-1))
-
-
-def fast(device):
-    """A context in which products are bf16, where the device is faster by it; float32 elsewhere."""
-    is_fast = pick_encoder_dtype(device) == torch.bfloat16
-    return torch.autocast(device.type, torch.bfloat16, enabled=is_fast)

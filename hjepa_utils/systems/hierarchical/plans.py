@@ -4,8 +4,8 @@ import torch
 
 from ...dynamics.planning import cem
 from ...runs.checks import whole_number
+from ...runs.hardware import fast
 from ...simulators.checks import SMALL, is_number
-from .networks import fast
 from .world import checked_bodies
 
 _CHUNK = 8192  # candidates predicted at once

@@ -15,10 +15,10 @@ from torch.nn.utils import clip_grad_norm_
 from ...runs.checkpoints import resumable
 from ...runs.checks import checked_seed, whole_number
 from ...runs.fingerprint import of_training
-from ...runs.hardware import seeded
+from ...runs.hardware import fast, seeded
 from ...simulators.checks import SMALL, is_number
 from .losses import STATISTICS, Weights, event_loss, jepa_terms, step_loss
-from .networks import InverseDynamics, fast
+from .networks import InverseDynamics
 from .world import draw_sequences
 
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from hjepa_utils import HNN, ArtifactError
+from hjepa_utils.runs import hardware
 from hjepa_utils.systems.gan import loop, training
 from hjepa_utils.systems.gan.data import make_videos
 from hjepa_utils.systems.gan.hgn import HGN
@@ -28,7 +29,12 @@ def videos(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def in_float32(monkeypatch):
     """The same arithmetic on every processor."""
-    monkeypatch.setattr(loop, "pick_encoder_dtype", lambda device: torch.float32)
+    computed_in(torch.float32, monkeypatch)
+
+
+def computed_in(dtype, monkeypatch):
+    for module in (hardware, loop):
+        monkeypatch.setattr(module, "pick_encoder_dtype", lambda device: dtype)
 
 
 def models(name="HGAN", **how):
@@ -150,7 +156,7 @@ def test_the_average_follows_the_model_and_its_running_means():
 def test_half_the_bits_give_nearly_the_same_losses_and_leave_weights_whole(videos, monkeypatch):
     histories = []
     for dtype in (torch.float32, torch.bfloat16):
-        monkeypatch.setattr(loop, "pick_encoder_dtype", lambda device, dtype=dtype: dtype)
+        computed_in(dtype, monkeypatch)
         model, told = models()
         histories.append(fit_gan(model, told, videos, seed=0, n_updates=1, **SMALL)[1])
         assert {p.dtype for p in (*model.parameters(), *told.parameters())} == {torch.float32}
