@@ -1,10 +1,12 @@
 """The pages say what was measured, and link to what is there."""
 
+import ast
 import json
 import re
 import shutil
 from math import inf
 
+import nbformat
 import pytest
 
 import hjepa_utils
@@ -140,6 +142,35 @@ def test_every_local_link_and_picture_exists(page):
     anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
     of_results = [anchor for link, *anchor in local if link.endswith("figures/README.md")]
     assert {anchor for one in of_results for anchor in one} <= anchors
+
+
+def shows_what_is_published(cell):
+    return (
+        cell.cell_type == "code" and "ledger.published" in cell.source and "\nMarkdown(" in f"\n{cell.source}"
+    )
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS)
+def test_notebooks_show_what_is_published(page):
+    """A later run may be published beside a notebook whose outputs still tell of the one before."""
+    cells = nbformat.read(ROOT / page, as_version=4).cells
+    imports = [
+        line
+        for cell in cells
+        if cell.cell_type == "code" and cell.source.startswith("# @title Imports")
+        for line in ast.parse(cell.source).body
+        if isinstance(line, ast.Import | ast.ImportFrom)
+    ]
+    shown = [cell for cell in cells if shows_what_is_published(cell)]
+    assert shown
+    for cell in shown:
+        *before, last = ast.parse(cell.source).body
+        names = {}
+        exec(compile(ast.Module([*imports, *before], []), page, "exec"), names)
+        assert isinstance(last, ast.Expr)
+        page_now = eval(compile(ast.Expression(last.value), page, "eval"), names)
+        (output,) = cell.outputs
+        assert output.data["text/markdown"] == page_now.data
 
 
 def test_what_the_map_of_the_module_calls_is_there():
