@@ -2,28 +2,27 @@
 
 import re
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from itertools import islice
 
 import torch
 
-from .containers import kind, missing_at_end
-from .facts import facts_of, remake, warn_of_facts, warn_of_times
+from .containers import kind
+from .endings import missing_at_end
+from .facts import facts_of, promised_frames, remake, warn_of_facts, warn_of_times
 from .names import local_path
 
-MORE = 64  # frames tried after the last one that the index has
 PIECE_BYTES = 2**23  # decoded at once: 42 frames at 256 × 256, 1 in HD
-BEFORE_ALL = -(2**63)  # FFmpeg's time of a frame that has none
 NO_FFMPEG = (
     "torchcodec finds no FFmpeg libraries: install the package ffmpeg "
     "(Debian, Ubuntu: apt-get install ffmpeg; conda: conda install ffmpeg) and start again"
 )
 
 
-def _file_name(path):
-    """From the root on: FFmpeg takes what stands before a colon at the start of a name for a protocol."""
-    return str(path.absolute())
+def _opened(path, **options):
+    # From the root on: FFmpeg takes what stands before a colon at the start of a name for a protocol.
+    return torchcodec_part("decoders").VideoDecoder(str(path.absolute()), dimension_order="NCHW", **options)
 
 
 def pieces(path, n_frames=None):
@@ -35,9 +34,9 @@ def pieces(path, n_frames=None):
     facts = facts_of(path, metadata)
     aspect = warn_of_facts(path, facts)
     n_frames = n_frames or max(PIECE_BYTES // (3 * facts.height * facts.width), 1)
-    # Where two fields count as two frames of the index, a range would go on beyond the last frame.
-    for frames, seconds in _in_order(path, decoder, n_frames, by_ranges=not facts.interlaced):
-        seconds = seconds.where(seconds.abs() < 1e9, torch.nan)
+    for frames, seconds in _in_order(path, decoder, n_frames, _ranges_hold(path, facts, metadata)):
+        timed = (seconds.abs() < 1e9) & (kind(path) != "mpeg video")  # which FFmpeg counts by itself
+        seconds = seconds.where(timed, torch.nan)
         times += seconds.tolist()  # small tensors kept between large pieces would tear the memory to shreds
         yield _square(frames, aspect), seconds
     if not times:
@@ -47,15 +46,13 @@ def pieces(path, n_frames=None):
 
 def indexed(path):
     """A decoder that has gone through the whole file and counted its frames, or one sentence."""
-    decoder = torchcodec_part("decoders").VideoDecoder(
-        _file_name(path), dimension_order="NCHW", seek_mode="exact"
-    )
+    decoder = _opened(path, seek_mode="exact")
     metadata = decoder.metadata
     if metadata.num_frames_from_content <= 1 and kind(path) in ("png", "jpeg", "webp", "bmp", "tiff"):
         raise ValueError(f"{path} is a picture, not a video")
     # Fewer than the header counts are as many as a player shows of a trimmed film or of an AVI with a
     # pause. A file cut off is also shorter than its own header says.
-    promised = metadata.num_frames_from_header
+    promised = promised_frames(path, metadata)
     if promised and len(decoder) < promised and missing_at_end(path):
         raise ValueError(f"{path} is truncated: {len(decoder)} of {promised} frames; write or copy it again")
     return decoder
@@ -68,8 +65,9 @@ def _in_order(path, decoder, n_frames, by_ranges):
     fewer come than the index has, damage): then all are decoded anew, one by one.
     """
     n_indexed, n_read, shape = len(decoder), 0, None
+    mapped = None
     try:
-        mapped = _from_start(path, n_indexed) if by_ranges else None
+        mapped = _mapped(path, n_indexed) if by_ranges else None
         while mapped and n_read < n_indexed:
             # Not `get_frames_in_range`: it stops at the number that the header's duration gives.
             batch = mapped.get_frames_at(list(range(n_read, min(n_read + n_frames, n_indexed))))
@@ -78,73 +76,74 @@ def _in_order(path, decoder, n_frames, by_ranges):
             yield batch.data, batch.pts_seconds
     except (ValueError, RuntimeError, IndexError):
         mapped = None
-    if mapped:
-        rest = _singly(path, mapped, n_indexed, n_indexed + MORE)
-    else:
-        rest = islice(_anew(path, decoder), n_read, None)
+    rest = _following(path, mapped) if mapped else islice(_anew(path, decoder), n_read, None)
     yield from _gathered(path, rest, n_frames, n_read, n_indexed, shape)
 
 
-def _from_start(path, n_frames):
-    """A decoder that never seeks.
+def _ranges_hold(path, facts, metadata):
+    """Whether torchcodec gives a film by ranges of its frames, which is faster than one by one.
+
+    In an AVI and in MPEG's own streams frames come without a time, and it leaves those out; so it
+    does with times before 0, as where a clock of 33 bits begins anew. Two fields can be two frames of
+    the index: then a range would go on beyond the last frame.
+    """
+    begins = metadata.begin_stream_seconds_from_content or 0
+    return begins >= 0 and not facts.interlaced and kind(path) not in ("avi", "mpeg", "mpeg video")
+
+
+def _mapped(path, n_frames):
+    """A decoder that gives ranges without seeking.
 
     An index of torchcodec's own makes it seek back, and then frames at the start of trimmed films and
-    of MPEG streams are lost. An index that we give has one key frame, so there is no seeking. Where
-    frames come without a time (AVI, MPEG program streams), torchcodec skips those before the time
-    that is asked for: ask for one before all times. The index is a little longer than the file's.
+    of MPEG streams are lost. An index that we give has one key frame, so there is no seeking.
     """
-    index = [(k, int(k == 0)) for k in range(n_frames + MORE)]
-    if kind(path) in ("avi", "mpeg"):
-        index.insert(0, (BEFORE_ALL, 0))
-    entries = ",".join(f'{{"pts":{time},"duration":1,"key_frame":{key}}}' for time, key in index)
-    del index  # 100 MB for two hours of film
-    return torchcodec_part("decoders").VideoDecoder(
-        _file_name(path), dimension_order="NCHW", custom_frame_mappings=f'{{"frames":[{entries}]}}'
-    )
+    entries = ",".join(f'{{"pts":{k},"duration":1,"key_frame":{int(k == 0)}}}' for k in range(n_frames))
+    return _opened(path, custom_frame_mappings=f'{{"frames":[{entries}]}}')
 
 
 def _anew(path, decoder):
-    """Yield every frame by itself, from the first on.
+    """Yield every frame by itself, from the first on. `decoder` is one that gave none yet."""
+    with suppress(ValueError, RuntimeError):  # no duration in the header, as in live recordings
+        decoder = _opened(path, seek_mode="approximate")  # it has not gone through the file
+    yield from _following(path, decoder)
 
-    Live recordings, and Matroska whose own index was cut off, are read by torchcodec's index.
+
+def _following(path, decoder):
+    """Yield the frames (pictures, time) that a decoder has not given yet, as many as come.
+
+    By torchcodec's inner `get_next_frame`: the public ways leave out frames without a time. Where a
+    file is known to be cut, and so was warned of, its last packet may not be decodable.
     """
-    try:
-        mapped = _from_start(path, len(decoder))
-        yield mapped.get_frame_at(0)
-    except (ValueError, RuntimeError):  # no duration in the header, or no way back to the start
-        yield from _singly(path, decoder, 0, len(decoder))
-    else:
-        yield from _singly(path, mapped, 1, len(decoder) + MORE)
-
-
-def _singly(path, decoder, start, stop):
-    """Yield the frames from `start` to before `stop`, as many as come."""
-    for k in range(start, stop):
+    next_frame, k, is_cut = torchcodec_part("_core").get_next_frame, 0, False
+    while True:
         try:
-            frame = decoder.get_frame_at(k)
+            frame, seconds, _ = next_frame(decoder._decoder)
         except (RuntimeError, IndexError) as error:
             if "no more frames" in str(error):
                 return
+            if not is_cut and (is_cut := bool(missing_at_end(path))):
+                continue
             raise ValueError(
                 f"{path} is damaged or truncated at frame {k} ({first_line(error)}): "
                 f"copy it again, or keep what can be read: {remake(path)}"
             ) from error
-        yield frame
+        yield frame, seconds.item()
+        k += 1
 
 
 def _gathered(path, frames, n_frames, n_read, n_indexed, shape):
     """Yield (frames, their times) of single ones after the first `n_read`, which are of that shape."""
     held, times = torch.empty(0), []
-    for frame in frames:
-        shape = shape or frame.data.shape
-        if frame.data.shape != shape:
-            sizes = " then ".join(f"{width}×{height}" for _, height, width in (shape, frame.data.shape))
+    for frame, seconds in frames:
+        shape = shape or frame.shape
+        if frame.shape != shape:
+            sizes = " then ".join(f"{width}×{height}" for _, height, width in (shape, frame.shape))
             raise ValueError(f"{path} changes size at frame {n_read}: {sizes}; give it one: {remake(path)}")
         if not times:
             room = min(n_frames, max(n_indexed - n_read, 64))
-            held = frame.data.new_empty(room, *shape[1:], shape[0]).permute(0, 3, 1, 2)
-        held[len(times)] = frame.data
-        times.append(frame.pts_seconds)
+            held = frame.new_empty(room, *shape[1:], shape[0]).permute(0, 3, 1, 2)
+        held[len(times)] = frame
+        times.append(seconds)
         n_read += 1
         if len(times) == len(held):
             yield held, torch.tensor(times, dtype=torch.float64)

@@ -3,15 +3,17 @@
 import warnings
 from typing import NamedTuple
 
-from .containers import is_interlaced, kind, missing_at_end
+from .containers import avi_rate, is_interlaced, kind
+from .endings import missing_at_end
 
+REORDERED = 16  # so many frames may wait for one that is shown before them (H.264, A.3.1)
 HDR = {"smpte2084": "PQ", "arib-std-b67": "HLG"}
 
 
 class VideoFacts(NamedTuple):
     """What a file and its index say of a video, nothing decoded."""
 
-    fps: float  # frames per second, on average
+    fps: float  # frames per second, on average; 0 where the file does not say
     n_frames: int  # in the index; a stream stored in single fields counts both
     seconds: float
     width: int  # as stored, after the rotation
@@ -32,6 +34,8 @@ def facts_of(path, metadata):
         not 0.02 < abs(fps / header - 1) < 0.99 or abs((end - begin) * header - n_frames + 1) < 0.01
     ):
         fps = float(header)
+    if kind(path) == "jpeg":  # pictures one after the other, for which FFmpeg takes 25
+        fps = 0.0
     turned = round(metadata.rotation or 0)
     aspect = float(metadata.pixel_aspect_ratio or 1)  # 0 stands for unknown
     return VideoFacts(
@@ -45,6 +49,20 @@ def facts_of(path, metadata):
         transfer=metadata.color_transfer_characteristic or "unknown",
         interlaced=is_interlaced(path),
     )
+
+
+def promised_frames(path, metadata):
+    """How many frames the header says there are, 0 where it says nothing.
+
+    An AVI counts places for frames, at a rate of its own, and some may be empty; one that was
+    streamed has a number beyond what the file could hold.
+    """
+    n_frames, fps = metadata.num_frames_from_header or 0, metadata.average_fps_from_header or 0
+    if kind(path) != "avi":
+        return n_frames
+    if 8 * n_frames > path.stat().st_size:
+        return 0
+    return round(n_frames / rate * fps) if (rate := avi_rate(path)) else n_frames
 
 
 def warn_of_facts(path, facts):
@@ -70,9 +88,12 @@ def warn_of_facts(path, facts):
 def warn_of_times(path, times, metadata, interlaced):
     """Warn of frames that did not come, and of intervals that are not even."""
     n_indexed, intervals = metadata.num_frames_from_content, times.diff()
-    intervals = intervals[intervals.isfinite()]
+    # In MPEG's own streams a packet holds several frames, and has one time.
+    intervals = intervals[intervals.isfinite() & ((intervals != 0) | (kind(path) != "mpeg"))]
+    if cut := missing_at_end(path):
+        intervals = intervals[:-REORDERED]  # between some that are there others are lost
     usual = intervals.median().item() if len(intervals) else 0.0
-    if len(times) < n_indexed:
+    if len(times) < n_indexed - bool(cut):  # a file that is cut ends with a packet that is no frame
         # Two fields in packets of their own make one frame: then none is lost if no time is.
         before = times[0].item() - metadata.begin_stream_seconds_from_content
         after = metadata.end_stream_seconds_from_content - times[-1].item() - usual
@@ -80,7 +101,7 @@ def warn_of_times(path, times, metadata, interlaced):
             _warn(f"{path}: only {len(times)} of {n_indexed} frames can be decoded")
     elif kind(path) == "avi":
         # A pause counts as frames too, and takes time; frames that were lost take none.
-        promised, fps = metadata.num_frames_from_header or 0, metadata.average_fps_from_header or 0
+        promised, fps = promised_frames(path, metadata), metadata.average_fps_from_header or 0
         if metadata.end_stream_seconds_from_content * fps < promised - 1:
             _warn(f"{path}: only {len(times)} of {promised} frames can be decoded")
     if len(intervals) and not usual / 1.5 < intervals.min() <= intervals.max() < 1.5 * usual:

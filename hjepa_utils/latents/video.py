@@ -69,8 +69,11 @@ def read_video(path):
     Raises `FileNotFoundError` for a missing file, `ValueError` for a URL and for a file that is empty,
     truncated, no video, changes its size or cannot be decoded to its end, `TypeError` for what is no
     path, `RuntimeError` without FFmpeg. Warns of uneven times, frames that could not be decoded, a
-    file shorter than it says, fields and HDR. It cannot detect bits that flipped in storage: FFmpeg
-    conceals most of them and torchcodec does not pass its log on. Where that matters, compare hashes.
+    file shorter than it says or cut within its last packet, fields and HDR. It cannot know of a cut
+    between two packets where no header gives a length or number: in MPEG streams (.ts, .mpg, .vob,
+    .m2v, .m1v, .m4v), .mjpeg, and whatever was recorded to a pipe. Nor can it detect bits that flipped
+    in storage: FFmpeg conceals most of them and torchcodec does not pass its log on. Where that
+    matters, compare hashes and count frames.
     """
     parts = [frames for frames, _ in pieces(path, sys.maxsize)]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
