@@ -3,10 +3,13 @@
 import warnings
 from typing import NamedTuple
 
+import torch
+
 from .containers import avi_rate, is_interlaced, kind
 from .endings import missing_at_end
 
 REORDERED = 16  # so many frames may wait for one that is shown before them (H.264, A.3.1)
+IN_MILLISECONDS = ("matroska", "flv", "asf")  # their clocks
 HDR = {"smpte2084": "PQ", "arib-std-b67": "HLG"}
 
 
@@ -29,11 +32,16 @@ def facts_of(path, metadata):
     n_frames, header = metadata.num_frames_from_content, metadata.average_fps_from_header
     begin, end = metadata.begin_stream_seconds_from_content, metadata.end_stream_seconds_from_content
     fps = n_frames / (end - begin) if end > begin else 0.0
-    # The last frame's own length is often unknown: then the file seems shorter by one frame.
+    # Two fields may count as two frames. The last frame's own length is often unknown: then the file
+    # seems shorter by one frame. A header's rate far above is a clock's, such as Matroska's 1000.
     if header and (
-        not 0.02 < abs(fps / header - 1) < 0.99 or abs((end - begin) * header - n_frames + 1) < 0.01
+        abs(fps / header - 1) <= 0.02
+        or fps / header >= 1.99
+        or abs((end - begin) * header - n_frames + 1) < 0.01
     ):
         fps = float(header)
+    elif kind(path) == "asf" and end > begin:  # which says of no frame how long it is
+        fps = (n_frames - 1) / (end - begin)
     if kind(path) == "jpeg":  # pictures one after the other, for which FFmpeg takes 25
         fps = 0.0
     turned = round(metadata.rotation or 0)
@@ -104,11 +112,18 @@ def warn_of_times(path, times, metadata, interlaced):
         promised, fps = promised_frames(path, metadata), metadata.average_fps_from_header or 0
         if metadata.end_stream_seconds_from_content * fps < promised - 1:
             _warn(f"{path}: only {len(times)} of {promised} frames can be decoded")
-    if len(intervals) and not usual / 1.5 < intervals.min() <= intervals.max() < 1.5 * usual:
+    uneven = len(intervals) and not usual / 1.5 < intervals.min() <= intervals.max() < 1.5 * usual
+    if uneven and not (kind(path) in IN_MILLISECONDS and _is_rounded(times[times.isfinite()])):
         _warn(
             f"{path}: the intervals between frames vary from {intervals.min():.3f} to "
             f"{intervals.max():.3f} s and count as equal; make them so: {remake(path, '-vf fps=30 ')}"
         )
+
+
+def _is_rounded(times):
+    """Whether times are even but for a rounding to milliseconds, as of 600 frames per second."""
+    even = torch.linspace(times[0].item(), times[-1].item(), len(times), dtype=times.dtype)
+    return (times - even).abs().max() <= 0.001
 
 
 def _warn(message):

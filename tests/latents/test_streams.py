@@ -157,3 +157,35 @@ def test_pictures_one_after_the_other_have_no_rate(tmp_path):
     """FFmpeg takes 25 frames per second where a file says nothing."""
     path = made(tmp_path / "raw.mjpeg")
     assert video_facts(path)[:3] == (0, 120, 0)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(("n_frames", "rate"), [(2, 1), (3, 0.5), (3, 30), (50, 1), (50, 600), (50, 700)])
+@pytest.mark.parametrize(
+    "name", ["clip.flv", "bare.flv", "piped.flv", "clip.mkv", "clip.webm", "piped.webm", "clip.wmv"]
+)
+def test_a_rate_is_found_where_a_clock_counts_milliseconds(tmp_path, name, n_frames, rate):
+    """600 per second are 1 or 2 ms apart; of a short film FFmpeg may take the clock's rate, 1000."""
+    codec = [*CODECS.get(name.split(".")[1], H264), *(["-flvflags", "no_metadata"] if name[0] == "b" else [])]
+    options = ["-f", "lavfi", "-i", moving(rate=rate, seconds=60 / rate), "-frames:v", str(n_frames), *codec]
+    path = tmp_path / name
+    if name.startswith("piped"):
+        command = ["ffmpeg", "-v", "error", *options, "-f", PIPED[path.suffix[1:]], "-"]
+        path.write_bytes(subprocess.run(command, capture_output=True, check=True).stdout)
+    else:
+        run_ffmpeg(path, *options)
+    frames, told = told_of(path)
+    assert told == [] and len(frames) == n_frames
+    seconds = (n_frames - 1) / rate  # to a millisecond
+    assert video_facts(path).fps == pytest.approx(rate, rel=0.001 + 0.001 / seconds)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("name", ["gaps.flv", "gaps.mkv"])
+def test_lost_frames_are_no_rounding_to_milliseconds(tmp_path, name):
+    source = ["-f", "lavfi", "-i", moving(rate=600, seconds=0.2)]
+    path = run_ffmpeg(
+        tmp_path / name, *source, "-vf", "select='not(between(n,40,49))'", "-vsync", "vfr", *H264
+    )
+    _, told = told_of(path)
+    assert len(told) == 1 and "intervals between frames vary" in told[0]
