@@ -1,13 +1,15 @@
 """Models in a folder: safetensors for the weights, json for what built them."""
 
 import json
+from functools import reduce
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from ..runs.files import explain_write_error, write_atomically, write_json
+from ..runs.weights import read_weights
 
 DYNAMICS = "dynamics.json"  # what moves a saved Hamiltonian: `HamiltonianDynamics.save_pretrained`
 
@@ -39,7 +41,8 @@ class SavedModel(nn.Module):
     def from_pretrained(cls, folder):
         """Load what `save_pretrained` wrote, on the CPU.
 
-        Raises `FileNotFoundError` if it is not there, `ValueError` if it is damaged or of another model.
+        Raises `FileNotFoundError` if it is not there, `ValueError` if it is damaged, quantised or of
+        another model.
         """
         folder = Path(folder).expanduser()
         file = folder / "model.safetensors"
@@ -47,15 +50,22 @@ class SavedModel(nn.Module):
             raise FileNotFoundError(f"no saved model in {folder}")
         config = read_config(folder / "config.json")
         try:
-            weights = load_file(file)
-            model = cls(**config).to(next(iter(weights.values())).dtype)
+            model = cls(**config)
+            integers = {name for name, own in model.state_dict().items() if not own.is_floating_point()}
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise _another_model(cls, folder, error) from error
+        weights = read_weights(file, integers)
+        try:
+            floats = [tensor.dtype for name, tensor in weights.items() if name not in integers]
+            model = model.to(reduce(torch.promote_types, floats))  # of several kinds the one that holds all
             model.load_state_dict(weights)
-        except SafetensorError as error:
-            raise ValueError(f"{file} is damaged ({error}): save the model again") from error
-        except (TypeError, ValueError, RuntimeError, StopIteration) as error:  # arguments, names or shapes
-            reason = " ".join(str(error).split())
-            raise ValueError(f"{folder} holds another model than {cls.__name__}: {reason}") from error
+        except (TypeError, ValueError, RuntimeError) as error:  # no weights, other names or shapes
+            raise _another_model(cls, folder, error) from error
         return model
+
+
+def _another_model(cls, folder, error):
+    return ValueError(f"{folder} holds another model than {cls.__name__}: {' '.join(str(error).split())}")
 
 
 def read_config(file):

@@ -4,12 +4,13 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from ..dynamics.saved import read_config
 from ..latents.windows import Standardiser
 from ..runs.files import write_atomically, write_json
+from ..runs.weights import read_weights
 
 ASSETS = Path(__file__).parents[1] / "assets"
 _PREDICTOR, _STANDARDISER = "predictor.json", "standardiser.safetensors"
@@ -49,7 +50,12 @@ class InEncoderUnits(nn.Module):
     def from_pretrained(cls, folder):
         """Load what `save_pretrained` wrote, on the CPU. Raises `ValueError` if it is missing or damaged."""
         folder = Path(folder).expanduser()
-        return cls(_of_its_class(folder), Standardiser(**load_file(folder / _STANDARDISER))).eval()
+        tensors = read_weights(folder / _STANDARDISER)
+        if tensors.keys() != {"mean", "scale"}:
+            raise ValueError(
+                f"{folder / _STANDARDISER} holds {sorted(tensors)}, not mean and scale: save the model again"
+            )
+        return cls(_of_its_class(folder), Standardiser(**tensors)).eval()
 
 
 def save_with_class(model, folder):

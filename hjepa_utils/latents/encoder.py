@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 import transformers
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import (
     GatedRepoError,
     HFValidationError,
@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from transformers import VJEPA2Config, VJEPA2Model
 
 from ..runs.hardware import pick_device, pick_encoder_dtype, seeded
+from ..runs.weights import check_floats
 from .names import HUB_ID, PAPER_ENCODER
 from .pictures import normalise
 
@@ -29,6 +30,7 @@ _MISFITS = (  # what a config.json that does not fit makes transformers raise
     RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, StrictDataclassError,
 )  # fmt: skip
 _HEAD_KEYS = ("pooler.", "classifier.")  # the paper's checkpoint is a classifier; its head is not used
+_QUANTISED = "holds quantised weights, which are not read: take the model in float32 or bfloat16"
 _USE = f'use "embedded", a hub id such as "{PAPER_ENCODER}", or a folder in Hugging Face format'
 
 
@@ -129,8 +131,8 @@ def load_encoder(name="embedded", *, device=None, dtype=None):
     the hardware multiplies fastest, except that the embedded encoder stays in float32 so that its
     latents are the same everywhere. Weights are read from safetensors only and no remote code runs.
 
-    Raises `ValueError` for an unknown name or a checkpoint of another kind, `FileNotFoundError` for
-    a folder without a checkpoint, `ConnectionError` if the hub cannot be reached.
+    Raises `ValueError` for an unknown name, a checkpoint of another kind or quantised, `FileNotFoundError`
+    for a folder without a checkpoint, `ConnectionError` if the hub cannot be reached.
     """
     name, device = str(name), pick_device(device)
     if dtype is None:
@@ -202,6 +204,8 @@ def _from_pretrained(source, dtype, **options):
         raise ValueError(f"{source} holds damaged weights ({error}): download or save it again") from error
     except HFValidationError:
         raise
+    except ImportError as error:  # what reads quantised weights
+        raise ValueError(f"{source} {_QUANTISED}") from error
     except _MISFITS as error:
         message = f"{source}: its weights do not fit its config.json: download or save it again"
         raise ValueError(message) from error
@@ -211,9 +215,27 @@ def _from_pretrained(source, dtype, **options):
         raise ValueError(
             f"{source} is not a V-JEPA 2 checkpoint: {len(report['missing_keys'])} weights are missing"
         )
+    _check_floats(source, model.config, report["unexpected_keys"], options.get("revision"))
     unknown = [key for key in report["unexpected_keys"] if not key.startswith(_HEAD_KEYS)]
     if unknown:
         warnings.warn(
             f"{source}: weights that V-JEPA 2 does not have were ignored: {unknown[:3]}", stacklevel=3
         )
     return model
+
+
+def _check_floats(source, config, unused, revision):
+    """`ValueError` for quantised weights, which transformers would take for the weights themselves."""
+    if getattr(config, "quantization_config", None):
+        raise ValueError(f"{source} {_QUANTISED}")
+    config_file = (
+        source / "config.json"
+        if isinstance(source, Path)
+        else try_to_load_from_cache(source, "config.json", revision=revision)
+    )
+    if not config_file:  # in no cache
+        return
+    whole = Path(config_file).with_name("model.safetensors")
+    parts = whole.parent.glob("model-*-of-*.safetensors")
+    for file in [whole] if whole.is_file() else sorted(parts):
+        check_floats(file, unused)

@@ -1,8 +1,11 @@
 """The trained models that ship predict as well as the published ones, in the encoder's units."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from hjepa_utils import (
     BaselineMLP,
@@ -16,7 +19,7 @@ from hjepa_utils import (
     shipped_models,
     simulate_collisions,
 )
-from hjepa_utils.experiment.shipped import load_with_class, save_with_class
+from hjepa_utils.experiment.shipped import ASSETS, load_with_class, save_with_class
 from hjepa_utils.latents.windows import Standardiser
 
 
@@ -78,3 +81,45 @@ def test_a_model_without_a_standardiser_comes_back_as_it_is(tmp_path):
     assert isinstance(again, BaselineMLP) and not again.training
     z = torch.randn(5, 4, generator=torch.manual_seed(1))
     torch.testing.assert_close(again.rollout(z, 3), mlp.rollout(z, 3), rtol=0, atol=0)
+
+
+def rewritten(folder, change):
+    """Every file of weights in a folder, changed by name."""
+    for file in folder.rglob("*.safetensors"):
+        weights = load_file(file)
+        save_file({name: change(k, tensor) for k, (name, tensor) in enumerate(weights.items())}, file)
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.int64, torch.bool, torch.float8_e4m3fn, torch.complex64])
+@pytest.mark.parametrize("n_changed", [1, 100])
+@pytest.mark.parametrize("name", ["mlp", "hnn", "contact", "hierarchical", "hgan_pendulum"])
+def test_weights_that_are_no_floating_point_numbers_are_refused(tmp_path, name, kind, n_changed):
+    shutil.copytree(ASSETS / name, tmp_path, dirs_exist_ok=True)
+    rewritten(tmp_path, lambda k, tensor: tensor.to(kind) if k < n_changed else tensor)
+    with pytest.raises(ValueError, match=r"safetensors holds .* in \w+: .*save it in float32") as refused:
+        load_with_class(tmp_path)
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "kinds", [["float16"], ["bfloat16"], ["float64"], ["float16", "bfloat16"], ["float64", "half"]]
+)
+def test_weights_of_every_precision_are_read_with_their_values(tmp_path, kinds):
+    """Of several precisions in one file the one that holds all: 16 bits of either kind fit into 32."""
+    shutil.copytree(ASSETS / "mlp", tmp_path, dirs_exist_ok=True)
+    rewritten(tmp_path, lambda k, tensor: tensor.to(getattr(torch, kinds[k % len(kinds)])))
+    weights = load_file(tmp_path / "model.safetensors")
+    read = BaselineMLP.from_pretrained(tmp_path).state_dict()
+    assert read.keys() == weights.keys()
+    assert all(torch.equal(read[name].double(), tensor.double()) for name, tensor in weights.items())
+
+
+def test_a_standardiser_that_is_damaged_or_anothers_is_named(tmp_path):
+    shutil.copytree(ASSETS / "mlp", tmp_path, dirs_exist_ok=True)
+    file = tmp_path / "standardiser.safetensors"
+    save_file({"mean": torch.zeros(192)}, file)
+    with pytest.raises(ValueError, match=rf"{file} holds \['mean'\], not mean and scale"):
+        load_with_class(tmp_path)
+    file.write_bytes(file.read_bytes()[:20])
+    with pytest.raises(ValueError, match=f"{file} is damaged"):
+        load_with_class(tmp_path)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import ROOT
+from safetensors.torch import load_file, save_file
 from transformers import ViTConfig, ViTModel, VJEPA2Config, VJEPA2ForVideoClassification, VJEPA2Model
 from transformers import VJEPA2VideoProcessor as Processor
 
@@ -538,3 +539,59 @@ def test_a_configuration_that_does_not_fit_is_told_in_one_sentence(checkpoint, t
     with pytest.raises(ValueError, match=words) as refused:
         load_encoder(tmp_path)
     assert str(tmp_path) in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int64", "bool", "float8_e4m3fn"])
+@pytest.mark.parametrize("which", ["all", "one"])
+def test_quantised_weights_are_refused(checkpoint, tmp_path, kind, which):
+    """Without their scales, which lie elsewhere, they are other weights."""
+    shutil.copytree(checkpoint, tmp_path, dirs_exist_ok=True)
+    weights = load_file(tmp_path / "model.safetensors")
+    names = [name for name in weights if name.startswith("vjepa2.encoder")]
+    for name in names if which == "all" else names[-1:]:
+        weights[name] = (100 * weights[name]).to(getattr(torch, kind))
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(
+        ValueError, match=rf"{tmp_path}/model\.safetensors holds .* in \w+: .*save it in float32"
+    ):
+        load_encoder(tmp_path)
+
+
+def test_quantised_shards_and_those_in_the_hubs_cache_are_refused(checkpoint, tmp_path, monkeypatch):
+    model = VJEPA2Model.from_pretrained(checkpoint)
+    model.save_pretrained(tmp_path, max_shard_size="20KB")
+    shard = sorted(tmp_path.glob("model-*-of-*.safetensors"))[-1]
+    weights = {name: tensor.to(torch.int8) for name, tensor in load_file(shard).items()}
+    save_file(weights, shard, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=rf"{shard.name} holds .* in I8"):
+        load_encoder(tmp_path)
+    load = VJEPA2Model.from_pretrained
+    monkeypatch.setattr(VJEPA2Model, "from_pretrained", lambda _, **options: load(tmp_path, **options))
+    monkeypatch.setattr(
+        encoder_module, "try_to_load_from_cache", lambda *_, **__: str(tmp_path / "config.json")
+    )
+    with pytest.raises(ValueError, match=rf"{shard.name} holds .* in I8"):
+        load_encoder("someone/quantised")
+
+
+@pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "fp8", "unknown"])
+def test_a_configuration_with_a_quantisation_is_refused_in_one_sentence(checkpoint, tmp_path, method):
+    shutil.copytree(checkpoint, tmp_path, dirs_exist_ok=True)
+    quantised = {"quantization_config": {"quant_method": method, "bits": 4, "load_in_8bit": True}}
+    config = json.dumps(json.loads((tmp_path / "config.json").read_text()) | quantised)
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(
+        ValueError, match=f"{tmp_path} (holds quantised weights|: its weights do not fit)"
+    ) as refused:
+        load_encoder(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_every_precision_are_read_with_their_values(checkpoint, tmp_path, kind):
+    shutil.copytree(checkpoint, tmp_path, dirs_exist_ok=True)
+    weights = {name: tensor.to(kind) for name, tensor in load_file(tmp_path / "model.safetensors").items()}
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    read = load_encoder(tmp_path, dtype=torch.float32).model.state_dict()
+    for name, tensor in read.items():
+        assert torch.equal(tensor, weights[f"vjepa2.{name}"].float())
