@@ -95,9 +95,12 @@ def warn_of_facts(path, facts):
 
 def warn_of_times(path, times, metadata, interlaced):
     """Warn of frames that did not come, and of intervals that are not even."""
-    n_indexed, intervals = metadata.num_frames_from_content, times.diff()
-    # In MPEG's own streams a packet holds several frames, and has one time.
-    intervals = intervals[intervals.isfinite() & ((intervals != 0) | (kind(path) != "mpeg"))]
+    n_indexed = metadata.num_frames_from_content
+    if kind(path) == "mpeg":  # a packet holds several frames, and has one time
+        again = torch.cat([torch.tensor([False]), times.diff().abs() < 0.001])
+        times = times.masked_fill(again, torch.nan)
+    intervals = times.diff()
+    intervals = intervals[intervals.isfinite()]
     if cut := missing_at_end(path):
         intervals = intervals[:-REORDERED]  # between some that are there others are lost
     usual = intervals.median().item() if len(intervals) else 0.0

@@ -92,10 +92,12 @@ def _program_packet(data, start):
     if data[start : start + 3] != START_CODE[: len(data) - start]:
         return -1
     code = data[start + 3]
+    if code == 0xB9:
+        return start + 4
     if code == 0xBA:
         return start + (14 + (data[start + 13] & 7) if data[start + 4] >> 6 == 1 else 12)
     length = struct.unpack_from(">H", data, start + 4)[0]
-    return start + 4 if code == 0xB9 else start + 6 + length if code >= 0xBB and length else -1
+    return start + 6 + length if code >= 0xBB and length else -1
 
 
 def _mxf_item(data, start):

@@ -96,6 +96,23 @@ def test_a_trimmed_copy_is_not_accused(tmp_path, ending, options):
         assert torch.equal(read_video(path), shown(path, 64, 64))
 
 
+@needs_ffmpeg
+@pytest.mark.parametrize("name", ["a.mpg", "a.flv", "piped.flv", "a.ts", "a.mpg with zeros"])
+def test_what_may_stand_at_an_end_is_no_damage(tmp_path, name):
+    """The end code of a program stream, padding, a packet without content; FLV without its last length."""
+    path = made(tmp_path / name.split()[0])
+    content = path.read_bytes()
+    null = bytes([0x47, 0x1F, 0xFF, 0x10]) + b"\xff" * 184
+    ends = {
+        "a.mpg": content + b"\0\0\1\xb9",
+        "a.mpg with zeros": content + bytes(512),
+        "a.ts": content + null,
+    }
+    path.write_bytes(ends.get(name, content[:-4] if name[0] == "p" else content + b"end"))
+    frames, told = told_of(path)
+    assert told == [] and len(frames) == 120
+
+
 CUT = ["ts", "m2ts", "mpg", "vob", "mxf", "flv", "mkv", "wmv", "ogv", "y4m", "mjpeg", "m2v"]
 
 
