@@ -10,7 +10,7 @@ import torch
 
 from .containers import kind
 from .endings import missing_at_end
-from .facts import facts_of, promised_frames, remake, warn_of_facts, warn_of_times
+from .facts import UNTIMED, facts_of, promised_frames, remake, warn_of_facts, warn_of_times
 from .names import local_path
 
 PIECE_BYTES = 2**23  # decoded at once: 42 frames at 256 × 256, 1 in HD
@@ -35,7 +35,7 @@ def pieces(path, n_frames=None):
     aspect = warn_of_facts(path, facts)
     n_frames = n_frames or max(PIECE_BYTES // (3 * facts.height * facts.width), 1)
     for frames, seconds in _in_order(path, decoder, n_frames, _ranges_hold(path, facts, metadata)):
-        timed = (seconds.abs() < 1e9) & (kind(path) != "mpeg video")  # which FFmpeg counts by itself
+        timed = (seconds.abs() < UNTIMED) & (kind(path) != "mpeg video")  # which FFmpeg counts by itself
         seconds = seconds.where(timed, torch.nan)
         times += seconds.tolist()  # small tensors kept between large pieces would tear the memory to shreds
         yield _square(frames, aspect), seconds

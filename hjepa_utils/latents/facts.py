@@ -9,6 +9,7 @@ from .containers import avi_rate, is_interlaced, kind
 from .endings import missing_at_end
 
 REORDERED = 16  # so many frames may wait for one that is shown before them (H.264, A.3.1)
+UNTIMED = 1e9  # seconds: further off are only times that FFmpeg gives to what has none
 IN_MILLISECONDS = ("matroska", "flv", "asf")  # their clocks
 HDR = {"smpte2084": "PQ", "arib-std-b67": "HLG"}
 
@@ -31,16 +32,18 @@ def facts_of(path, metadata):
     """`VideoFacts` from the metadata of an indexed file."""
     n_frames, header = metadata.num_frames_from_content, metadata.average_fps_from_header
     begin, end = metadata.begin_stream_seconds_from_content, metadata.end_stream_seconds_from_content
-    fps = n_frames / (end - begin) if end > begin else 0.0
+    is_timed = 0 < end - begin < UNTIMED
+    fps = n_frames / (end - begin) if is_timed else 0.0
     # Two fields may count as two frames. The last frame's own length is often unknown: then the file
     # seems shorter by one frame. A header's rate far above is a clock's, such as Matroska's 1000.
     if header and (
-        abs(fps / header - 1) <= 0.02
+        not is_timed
+        or abs(fps / header - 1) <= 0.02
         or fps / header >= 1.99
         or abs((end - begin) * header - n_frames + 1) < 0.01
     ):
         fps = float(header)
-    elif kind(path) == "asf" and end > begin:  # which says of no frame how long it is
+    elif kind(path) == "asf" and is_timed:  # which says of no frame how long it is
         fps = (n_frames - 1) / (end - begin)
     if kind(path) == "jpeg":  # pictures one after the other, for which FFmpeg takes 25
         fps = 0.0
