@@ -202,6 +202,22 @@ def frames_of(figure, draw, n):
     return np.stack(frames)
 
 
+def film_strip(rows, gap=4):
+    """{title: uint8 frames (n, H, W, 3)} as one picture: time to the right, a row below its title."""
+    shapes = {frames.shape for frames in rows.values()}
+    if len(shapes) != 1:
+        raise ValueError(f"rows need one size and number of frames, got {sorted(shapes)}")
+    (n, height, width, _) = shapes.pop()
+    head = 16 if any(rows) else 0
+    picture = Image.new("RGB", (n * (width + gap) - gap, len(rows) * (head + height + gap) - gap), "white")
+    for row, (title, frames) in enumerate(rows.items()):
+        top = row * (head + height + gap)
+        ImageDraw.Draw(picture).text((2, top), title, fill="black", font=ImageFont.load_default(size=12))
+        for t, frame in enumerate(frames):
+            picture.paste(Image.fromarray(frame), (t * (width + gap), top + head))
+    return picture
+
+
 def save_gif(path, panels, *, fps=7.5, pause=1.0, colours=32):
     """A looping picture of {title: uint8 frames (n, H, W, 3)} side by side, which GitHub plays.
 

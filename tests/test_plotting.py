@@ -140,6 +140,18 @@ def test_a_gif_holds_every_panel_and_frame(tmp_path):
             assert np.abs(shown[:, -48:] - (255 - frames[t].astype(int))).max() < 16
 
 
+def test_a_film_strip_holds_every_frame_in_its_place():
+    frames = np.arange(1, 5, dtype=np.uint8)[:, None, None, None] * np.full((8, 6, 3), 10, np.uint8)
+    one = np.asarray(plotting.film_strip({"": frames}, gap=2))
+    assert one.shape == (8, 4 * 8 - 2, 3)
+    assert all((one[:, 8 * t : 8 * t + 6] == frames[t]).all() for t in range(4))
+    assert all((one[:, 8 * t + 6 : 8 * t + 8] == 255).all() for t in range(3))
+    two = np.asarray(plotting.film_strip({"a": frames, "b": 2 * frames}, gap=2))
+    assert (two[-8:, :6] == 2 * frames[0]).all() and (two[:16] < 255).any()
+    with pytest.raises(ValueError, match=r"got \[\(3, 8, 6, 3\), \(4, 8, 6, 3\)\]"):
+        plotting.film_strip({"a": frames, "b": frames[1:]})
+
+
 def test_panels_of_a_gif_must_be_alike(tmp_path):
     frames = np.zeros((5, 32, 48, 3), np.uint8)
     with pytest.raises(ValueError, match=r"got one \(5, 32, 48, 3\), other \(4, 32, 48, 3\)"):

@@ -86,8 +86,12 @@ def saved_parts(saved):
 
 
 def all_claims(saved):
-    """Every row of a `results.json`, in the order of the paper's sections, those of others last."""
+    """Every row of a `results.json`, in the order of the paper's sections, those of others last.
+
+    What V-JEPA 2's latents would say is known, or unknown, of the paper's own claims alone.
+    """
     rows = [row for _, part in saved_parts(saved) for row in part.get("claims", [])]
+    rows = [row if of_the_paper(row) else row | {"on V-JEPA 2": "–"} for row in rows]
     return sorted(
         rows, key=lambda row: [int(n) for n in row["section"].split(".")] if of_the_paper(row) else [inf]
     )
@@ -105,7 +109,7 @@ def said_where(row):
 
 def claims_table(rows):
     """The ledger's rows as a `table`."""
-    columns = ("the paper says", "published", "here", "where", "verdict here", "on V-JEPA 2")
+    columns = ("claim", "published", "here", "where", "verdict here", "on V-JEPA 2")
     cells = [
         (
             f"{row['claim']} {said_where(row)}",

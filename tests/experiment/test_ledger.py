@@ -81,6 +81,7 @@ def test_claims_of_others_come_last_and_say_whose_they_are():
     given = [claim(section).to_dict() for section in ("", "Another, 2024", "5.1")]
     rows = ledger.all_claims({"results": {"03": {"claims": given}}})
     assert [row["section"] for row in rows] == ["5.1", "", "Another, 2024"]
+    assert [row["on V-JEPA 2"] for row in rows] == [REFUTED, "–", "–"]
     shown = ledger.markdown(ledger.claims_table(rows))
     assert "| a\\|b (this project) | 1 |" in shown and "| a\\|b (Another, 2024) | 1 |" in shown
 
