@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -339,10 +340,25 @@ def test_frame_rates_that_differ_are_told_once_and_seconds_put_them_right(tmp_pa
         assert manifest(tmp_path / "out" / f"v{rate}.safetensors")["fps"] == pytest.approx(rate, rel=1e-6)
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def launch(folder):
     """Two processes by Accelerate; without a GPU they are on the CPU, and talk by gloo."""
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    command += ["--main_process_port", "0", "-m", "hjepa_utils", "extract", folder / "videos", folder / "out"]
+    # Not port 0, which Accelerate 1.1 would not choose for itself: its processes never met.
+    command += [
+        "--main_process_port",
+        free_port(),
+        "-m",
+        "hjepa_utils",
+        "extract",
+        folder / "videos",
+        folder / "out",
+    ]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen([str(word) for word in command], cwd=ROOT, env=environment, **pipe)
