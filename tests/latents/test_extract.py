@@ -374,7 +374,8 @@ def test_two_processes_of_which_one_is_killed_and_then_two_more_make_what_one_ma
     for name in ("long", "longer"):  # 146 clips each, the first of both
         write_video(folder / "videos" / f"{name}.mp4", noise(600))
     first = launch(folder)
-    while not (folder / "out").is_dir() and first.poll() is None:
+    latest = time.monotonic() + 120
+    while not (folder / "out").is_dir() and first.poll() is None and time.monotonic() < latest:
         time.sleep(0.05)
     workers(first)[0].kill()
     told, _ = first.communicate(timeout=120)
