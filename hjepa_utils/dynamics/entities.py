@@ -46,7 +46,9 @@ class EntityHamiltonian(Hamiltonian, SavedModel):
         self.pair_slope = nn.Parameter(-steepness * (0.5 + 2 * torch.rand(n_pair_units)))
         self.pair_level = nn.Parameter(-reach / 2 * torch.rand(n_pair_units) * self.pair_slope.detach())
         self.pair_height = nn.Parameter(torch.full((n_pair_units,), height))
-        self.register_buffer("pairs", torch.combinations(torch.arange(self.n_bodies)), persistent=False)
+        self.register_buffer(
+            "pairs", torch.triu_indices(self.n_bodies, self.n_bodies, offset=1).T, persistent=False
+        )
 
     def config(self):
         names = ("n_bodies", "n_dims", "n_units", "steepness", "reach", "height")

@@ -84,7 +84,7 @@ def interrupt(script, *arguments):
     """Start it as from a terminal, press Ctrl-C when it is busy; its exit status and standard error."""
     running = subprocess.Popen(
         ["bash", script / "colab_setup.sh", *arguments],
-        env={k: v for k, v in os.environ.items() if k != "HJEPA_PYTHON"},
+        env={k: v for k, v in os.environ.items() if k not in ("HJEPA_PYTHON", "HJEPA_VERSIONS")},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

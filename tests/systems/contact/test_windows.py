@@ -59,12 +59,12 @@ def test_states_and_readout_and_distance_are_found_together(hidden):
     generator = torch.Generator().manual_seed(0)
     rough = w.first_states(states[..., :4], starts)
     rough = rough + 0.02 * torch.randn(rough.shape, generator=generator, dtype=torch.float64)
-    first = w.fit_windows(table, readout(1), rough, z, n_steps=100)
+    first = w.fit_windows(table, readout(1), rough, z, n_steps=150)
     better = w.begin_again(table, first, z, starts, generator=generator)
     assert (better.errors <= first.errors).all() and (better.errors < first.errors).any()
-    second = w.fit_windows(table, first.readout, better.states, z, n_steps=100, share=0.9)
+    second = w.fit_windows(table, first.readout, better.states, z, n_steps=150, share=0.9)
     assert second.errors.median() < first.errors.median() < 0.5
-    assert abs(table.pair_distance.item() - 40 / 108) < 0.3 * (40 / 108 - 0.3) + 0.03
+    assert abs(table.pair_distance.item() - 40 / 108) < 0.6 * (40 / 108 - 0.3)
 
 
 def test_readouts_of_wrong_bodies_read_other_videos_worse(hidden):
