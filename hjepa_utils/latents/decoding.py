@@ -76,7 +76,7 @@ def _in_order(path, decoder, n_frames, by_ranges):
             yield batch.data, batch.pts_seconds
     except (ValueError, RuntimeError, IndexError):
         mapped = None
-    rest = _following(path, mapped) if mapped else islice(_anew(path, decoder), n_read, None)
+    rest = _following(path, mapped, n_indexed) if mapped else islice(_anew(path, decoder), n_read, None)
     yield from _gathered(path, rest, n_frames, n_read, n_indexed, shape)
 
 
@@ -108,16 +108,15 @@ def _anew(path, decoder):
     yield from _following(path, decoder)
 
 
-def _following(path, decoder):
+def _following(path, decoder, n_given=0):
     """Yield the frames (pictures, time) that a decoder has not given yet, as many as come.
 
-    By torchcodec's inner `get_next_frame`: the public ways leave out frames without a time. Where a
-    file is known to be cut, and so was warned of, its last packet may not be decodable.
+    Where a file is known to be cut, and so was warned of, its last packet may not be decodable.
     """
-    next_frame, k, is_cut = torchcodec_part("_core").get_next_frame, 0, False
+    k, is_cut = n_given, False
     while True:
         try:
-            frame, seconds, _ = next_frame(decoder._decoder)
+            frame, seconds = _next_frame(decoder, k)
         except (RuntimeError, IndexError) as error:
             if "no more frames" in str(error):
                 return
@@ -127,8 +126,23 @@ def _following(path, decoder):
                 f"{path} is damaged or truncated at frame {k} ({first_line(error)}): "
                 f"copy it again, or keep what can be read: {remake(path)}"
             ) from error
-        yield frame, seconds.item()
+        yield frame, seconds
         k += 1
+
+
+def _next_frame(decoder, k):
+    """The frame (picture, time) that a decoder would give next, its number `k`.
+
+    By torchcodec's inner `get_next_frame`, if it has it: the public ways leave out frames without a time.
+    """
+    core = torchcodec_part("_core")
+    if hasattr(core, "get_next_frame"):
+        picture, seconds, _ = core.get_next_frame(decoder._decoder)
+        return picture, seconds.item()
+    if k >= len(decoder):
+        raise IndexError("no more frames")
+    frame = decoder.get_frame_at(k)
+    return frame.data, frame.pts_seconds
 
 
 def _gathered(path, frames, n_frames, n_read, n_indexed, shape):

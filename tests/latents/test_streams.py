@@ -8,6 +8,7 @@ import torch
 from video_files import H264, cut, ffmpeg, is_one_sentence, moving, needs_ffmpeg, run_ffmpeg, shown
 
 from hjepa_utils import read_video, stream_video
+from hjepa_utils.latents.decoding import torchcodec_part
 from hjepa_utils.latents.endings import missing_at_end
 from hjepa_utils.latents.video import frame_times, video_facts
 
@@ -206,3 +207,17 @@ def test_lost_frames_are_no_rounding_to_milliseconds(tmp_path, name):
     )
     _, told = told_of(path)
     assert len(told) == 1 and "intervals between frames vary" in told[0]
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("name", ["a.mp4", "b.mkv", "c.webm", "interlaced.mp4"])
+def test_without_torchcodecs_inner_call_plain_films_are_read_all_the_same(tmp_path, monkeypatch, name):
+    """No promise is made for it, and a release may drop it."""
+    fields = ["-flags", "+ildct+ilme"] if name[0] == "i" else []
+    codec = ["-c:v", "libvpx"] if name.endswith("webm") else [*H264, "-bf", "2", *fields]
+    path = ffmpeg(tmp_path / name, moving(), *codec)
+    monkeypatch.delattr(torchcodec_part("_core"), "get_next_frame")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        frames = read_video(path)
+    assert torch.equal(frames, shown(path, 64, 64))
