@@ -128,7 +128,9 @@ def test_a_cut_is_told_of_once_and_what_is_left_is_read(tmp_path, name, kept):
         path.write_bytes(path.read_bytes()[:-1])
     frames, told = told_of(path)
     expected = shown(path, 256, 64)
-    assert len(frames) == len(expected) < 120 and (frames.int() - expected.int()).abs().max() <= 2
+    assert len(frames) == len(expected) < 120
+    # In the last one FFmpeg makes up what is missing, in ways that depend on its number of threads.
+    assert (frames.int() - expected.int())[:-1].abs().max() <= 2
     assert len(told) == 1 and "may be truncated" in told[0]
 
 
