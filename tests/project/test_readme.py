@@ -25,7 +25,7 @@ from hjepa_utils.runs.places import ROOT
 
 README = (ROOT / "README.md").read_text()
 RESULTS = (ROOT / "figures" / "README.md").read_text()
-BENCHMARK = "figures/benchmark_nvidia_h200.json"
+BENCHMARKS = [f"figures/{file.name}" for file in (ROOT / "figures").glob("benchmark_*.json")]
 SAVED, CLAIMS = (
     json.loads((ROOT / "figures" / name).read_text()) for name in ("results.json", "claims.json")
 )
@@ -33,7 +33,7 @@ SAVED, CLAIMS = (
 
 def test_refreshing_the_pages_from_the_same_results_changes_nothing(tmp_path):
     (tmp_path / "figures").mkdir()
-    for file in ("README.md", "figures/README.md", "figures/results.json", BENCHMARK):
+    for file in ("README.md", "figures/README.md", "figures/results.json", *BENCHMARKS):
         shutil.copy(ROOT / file, tmp_path / file)
     for page in ("README.md", "figures/README.md"):  # what is between the markers is not read
         emptied = re.sub(

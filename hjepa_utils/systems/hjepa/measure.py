@@ -123,6 +123,7 @@ def main(argv=None):
     )
     parser.add_argument("--out", required=True, type=_home_path, metavar="FILE", help="the JSON file")
     parser.add_argument("--quick", action="store_true", help="tiny settings, to try it")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, metavar="PART", help=", ".join(SECTIONS))
     parser.add_argument(
         "--limit", type=float, default=330, metavar="SECONDS", help="then long parts are left out"
     )
@@ -141,8 +142,8 @@ def main(argv=None):
     try:
         record.content |= {"header": header(device), "settings": settings}
         record.save()
-        for name, measure in SECTIONS.items():
-            record.section(name, measure)
+        for name in SECTIONS if args.only is None else args.only:
+            record.section(name, SECTIONS[name])
         record.content["total seconds"] = round(record.elapsed, 1)
         record.save()
     except KeyboardInterrupt:

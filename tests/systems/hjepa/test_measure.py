@@ -10,6 +10,7 @@ from torch import nn
 
 from hjepa_utils import BaselineMLP, HamiltonianDynamics, fit, load_encoder, stack
 from hjepa_utils.__main__ import main
+from hjepa_utils.project.benchmarks import benchmark_page
 from hjepa_utils.runs.cuda_graphs import graphed
 from hjepa_utils.systems.hjepa import benchmark, jax_peer, measure
 from hjepa_utils.systems.hjepa.measure_encoder import PatchProduct, encoders, with_patch_product
@@ -54,6 +55,19 @@ def test_a_fault_in_one_section_stops_no_other_and_the_file_is_whole_after_each(
     assert torch.__version__.startswith(content["header"]["torch"])
     assert list(seen[0]) == ["errors", "header", "settings"]
     assert list(seen[1]) == ["errors", "header", "settings", "first", "bad"]
+
+
+def test_some_parts_can_be_measured_alone_and_are_shown(tmp_path, monkeypatch):
+    file = tmp_path / "benchmark_some.json"
+    monkeypatch.setattr(benchmark, "compiled_rollout", lambda *_: None)  # it takes half a minute
+    assert main(["benchmark", "--out", str(file), "--quick", "--only", "ms_per_step", "update"]) == 0
+    content = json.loads(file.read_text())
+    assert {"ms_per_step", "update"} <= set(content) and not {"encoder", "ten_seeds"} & set(content)
+    page = benchmark_page(tmp_path)
+    assert page.startswith(f"### {content['header']['device']}\n")
+    assert "ms per step" in page and "ms per update" in page and "clips per second" not in page
+    with pytest.raises(SystemExit, match="2"):
+        main(["benchmark", "--out", str(file), "--only", "encoders"])
 
 
 def test_a_file_that_cannot_be_written_gets_one_sentence(tmp_path, capsys):
