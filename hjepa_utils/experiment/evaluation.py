@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from ..dynamics.fixed_point import NotConverged
+from ..runs.hardware import one_thread
 from .intervals import arm_summary
 
 
@@ -13,6 +14,7 @@ def arm_errors(models, windows):
 
 
 @torch.no_grad()
+@one_thread()
 def arm_rollouts(models, windows):
     """Every model's rollout from the first latent of windows (n, T, D): NumPy (n_models, n, T, D)."""
     z0, n_steps = windows[:, 0], windows.shape[1] - 1
@@ -20,6 +22,7 @@ def arm_rollouts(models, windows):
 
 
 @torch.no_grad()
+@one_thread()
 def arm_drifts(models, windows, n_steps=15):
     """Largest change of each model's own H along rollouts from the test windows, in units of its spread.
 
@@ -35,6 +38,7 @@ def arm_drifts(models, windows, n_steps=15):
 
 
 @torch.no_grad()
+@one_thread()
 def arm_distances(models, windows, n_steps):
     """Distance from the training mean after n steps, in units of the true test latents' mean distance.
 
@@ -79,6 +83,7 @@ def training_error(models, windows, *, seed):
 
 
 @torch.no_grad()
+@one_thread()
 def rollout_errors(dynamics, windows):
     """MSE at steps 1 … T-1, averaged over dimensions: (…, n_windows, T, D) → (…, n_windows, T - 1)."""
     predicted = dynamics.rollout(windows[..., 0, :], windows.shape[-2] - 1)

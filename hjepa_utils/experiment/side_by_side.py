@@ -12,6 +12,7 @@ from io import StringIO
 from itertools import groupby
 from pathlib import Path
 from pickle import PicklingError
+from threading import Event, Thread
 
 import cloudpickle
 import torch
@@ -19,6 +20,7 @@ from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
+from ..runs.hardware import one_thread
 from .ensemble import can_stack
 from .training import finish, fit_seeds, prepare, warn_if_it_grew
 
@@ -87,10 +89,11 @@ def _can_be_sent(prepared):
 
 def _in_processes(to_do, at_once):
     """Run them to their ends; the states they keep are the result."""
-    with parallel_config(backend="loky", inner_max_num_threads=1):
+    label = f"{len(to_do)} trainings, {at_once} at once"
+    with parallel_config(backend="loky", inner_max_num_threads=1), _epochs_shown(to_do, label):
         ended = Parallel(n_jobs=at_once, return_as="generator")(delayed(_elsewhere)(one) for one in to_do)
         try:
-            for said in tqdm(ended, desc=f"trainings, {at_once} at once", total=len(to_do)):
+            for said in ended:
                 print(said, end="")
         except TerminatedWorkerError as error:
             raise RuntimeError(
@@ -99,23 +102,35 @@ def _in_processes(to_do, at_once):
             ) from error
 
 
+@contextmanager
+def _epochs_shown(trainings, label, every=2.0):
+    """A bar of the epochs of all, looked up every few seconds in the states that they keep."""
+    over, n_epochs = Event(), sum(one.settings.n_epochs for one in trainings)
+
+    def look():
+        bar.update(sum(one.epochs_done() for one in trainings) - bar.n)
+
+    def watch():
+        while not over.wait(every):
+            look()
+
+    watcher = Thread(target=watch, daemon=True)
+    with tqdm(desc=label, total=n_epochs, unit="epoch") as bar:
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
+        look()
+
+
 def _elsewhere(prepared):
     """In a process of its own; returns what was printed."""
     said, progress = StringIO(), StringIO()
     with redirect_stdout(said), redirect_stderr(progress), one_thread():
         finish(prepared)
     return said.getvalue()
-
-
-@contextmanager
-def one_thread():
-    """PyTorch with one thread, so that no sum depends on how many cores there are."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _arm(training):

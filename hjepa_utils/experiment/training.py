@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from ..runs.checkpoints import is_finished, resumable
+from ..runs.checkpoints import resumable, steps_done
 from ..runs.checks import whole_number
 from ..runs.fingerprint import hash_code, hash_tensors
 from ..runs.hardware import seeded
@@ -91,7 +91,11 @@ class Prepared(NamedTuple):
 
     def is_finished(self):
         """Whether its last state is kept, so that `finish` only reads it."""
-        return is_finished(self.file, self.settings.n_epochs, self.made_from)
+        return self.epochs_done() == self.settings.n_epochs
+
+    def epochs_done(self):
+        """How many the state that is kept has behind it."""
+        return steps_done(self.file, self.made_from)
 
 
 def prepare(dynamics, train_windows, test_windows, seed, checkpoint, label, **settings):

@@ -168,7 +168,7 @@ def pretrain(videos, settings=None, *, watch=None, checkpoint=None, checkpoint_e
         model = Pretraining(settings).to(device)
     optimiser = torch.optim.AdamW(
         [p for p in model.parameters() if p.requires_grad],
-        lr=settings.lr, betas=(0.9, 0.98), weight_decay=settings.weight_decay,
+        lr=settings.lr, betas=(0.9, 0.98), weight_decay=settings.weight_decay, fused=True,
     )  # fmt: skip
     history, made_from = [], {}
     if checkpoint:

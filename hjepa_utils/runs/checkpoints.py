@@ -60,10 +60,10 @@ def state_file(file, fingerprint):
     return file.with_name(f"{file.stem}-{digest(fingerprint)[:8]}.state.safetensors")
 
 
-def is_finished(file, n_steps, fingerprint):
-    """Whether the state of exactly this training is kept and is that after its last step."""
+def steps_done(file, fingerprint):
+    """After how many steps the state of exactly this training was kept; 0 without one."""
     path = state_file(file, json.loads(json.dumps(fingerprint))) if file else None
-    return bool(path and path.exists()) and _read(path, with_tensors=False)[0]["done"] == n_steps
+    return _read(path, with_tensors=False)[0]["done"] if path and path.exists() else 0
 
 
 def is_state(path):

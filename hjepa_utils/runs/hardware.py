@@ -47,3 +47,18 @@ def seeded(seed):
     with torch.random.fork_rng(range(torch.cuda.device_count())):  # it warns of several that are not named
         torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def one_thread():
+    """PyTorch with one thread on the CPU; also a decorator, `@one_thread()`.
+
+    No sum then depends on how many cores there are. And threads that share small products wait for each
+    other: two gain a third, and lose it many times over where another process has one of the cores.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

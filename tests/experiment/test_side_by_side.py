@@ -122,6 +122,17 @@ def test_what_a_process_prints_is_printed_here(tmp_path, monkeypatch, capsys):
     assert len(said) == 4 and all("begins anew" in line for line in said)
 
 
+def test_the_bar_counts_the_epochs_of_all_from_where_they_stand(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HJEPA_JOBS", "2")
+    first = trainings(tmp_path)[:1]
+    fit(
+        first[0].model, *WINDOWS, seed=0, checkpoint=tmp_path / "HNN" / "seed 0", **SETTINGS | {"n_epochs": 2}
+    )
+    fit_side_by_side(trainings(tmp_path))
+    bar = capsys.readouterr().err.split("\r")[-1]
+    assert bar.startswith("3 trainings, 2 at once: 100%") and " 6/6 " in bar  # the fourth was finished
+
+
 def test_a_model_that_cannot_be_sent_is_trained_here(tmp_path, monkeypatch):
     ends = {}
     for n_jobs in (1, 2):

@@ -98,7 +98,7 @@ def fit_encoder(
             f"build a VideoEncoder({len(system.masses)})"
         )
     reach = system.reach
-    optimiser = torch.optim.Adam(encoder.parameters(), settings.lr)
+    optimiser = torch.optim.Adam(encoder.parameters(), settings.lr, fused=True)
 
     def update(step, rng):
         states, device = videos.states(rng, settings.batch_size, encoder.n_frames), encoder.head.weight.device

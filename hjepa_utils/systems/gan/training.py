@@ -81,7 +81,9 @@ def fit_gan(
             f"the discriminators take {discriminators.n_frames} frames, the settings say {settings.n_frames}"
         )
     rates = ((model, settings.generator_lr), (discriminators, settings.discriminator_lr))
-    down, up = (torch.optim.Adam(module.parameters(), lr, betas=(0.5, 0.999)) for module, lr in rates)
+    down, up = (
+        torch.optim.Adam(module.parameters(), lr, betas=(0.5, 0.999), fused=True) for module, lr in rates
+    )
 
     def update(step, rng):
         real, noise = _batch(model, videos, settings, rng)
@@ -126,7 +128,7 @@ def fit_hgn(
     if settings.n_frames < model.n_seen:
         raise ValueError(f"n_frames must be {model.n_seen} or more, as HGN sees, got {settings.n_frames}")
     geco = Geco(settings.tolerance).to(next(model.parameters()).device)
-    optimiser = torch.optim.Adam(model.parameters(), settings.lr)
+    optimiser = torch.optim.Adam(model.parameters(), settings.lr, fused=True)
 
     def update(step, rng):
         real, noise = _batch(model, videos, settings, rng)

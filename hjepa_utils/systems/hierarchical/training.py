@@ -161,7 +161,7 @@ def epochs(losses, modules, trained, n_batches, settings, seed, checkpoint, labe
     `losses(epoch, data, draw)` yields the loss of each of `n_batches` batches and its terms by name;
     `model` says which world the sequences are of.
     """
-    optimiser = torch.optim.AdamW(trained, settings.lr, weight_decay=settings.weight_decay)
+    optimiser = torch.optim.AdamW(trained, settings.lr, weight_decay=settings.weight_decay, fused=True)
     history, n_updates, seed = [], settings.n_epochs * n_batches, checked_seed(seed)
     made_from, file = {}, None
     if checkpoint:

@@ -9,9 +9,9 @@ from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from ...experiment.ensemble import clip_each
-from ...experiment.side_by_side import one_thread
 from ...runs.checkpoints import resumable
 from ...runs.fingerprint import hash_code, hash_tensors
+from ...runs.hardware import one_thread
 from .training import (
     DynamicsSettings,
     check_windows,

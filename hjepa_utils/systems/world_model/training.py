@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch.nn.utils import clip_grad_norm_
 
-from ...experiment.side_by_side import one_thread
 from ...runs.checkpoints import resumable
 from ...runs.checks import whole_number
 from ...runs.fingerprint import hash_tensors, of_training
+from ...runs.hardware import one_thread
 from .model import check_frames
 
 
