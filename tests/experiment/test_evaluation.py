@@ -8,6 +8,7 @@ from hjepa_utils import (
     HNN,
     BaselineMLP,
     HamiltonianDynamics,
+    arm_rollouts,
     energy_drift,
     rollout_errors,
 )
@@ -24,6 +25,26 @@ def test_errors_over_the_horizon_are_those_of_a_plain_loop():
             for t in range(1, 4):
                 expected = np.mean((predicted[t] - window[t].numpy()) ** 2)
                 assert errors[i, t - 1].item() == pytest.approx(expected, rel=1e-4)
+
+
+class Telling(BaselineMLP):
+    """Says with how many threads it is rolled out."""
+
+    def rollout(self, z0, n_steps):
+        self.threads = torch.get_num_threads()
+        return super().rollout(z0, n_steps)
+
+
+@pytest.mark.parametrize("evaluated", [rollout_errors, lambda model, windows: arm_rollouts([model], windows)])
+def test_an_evaluation_takes_one_thread_and_leaves_torch_as_it_was(evaluated):
+    model, before = Telling(6, (8,)), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        evaluated(model, torch.randn(5, 4, 6))
+        after = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+    assert (model.threads, after) == (1, 2)
 
 
 def test_the_drift_is_the_largest_distance_from_the_first_energy():
