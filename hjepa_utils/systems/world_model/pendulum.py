@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import torch
 
+from ...runs.checks import check_between
 from .episodes import FRAME, FRAMES_PER_SECOND, Episodes, check_sizes, draw_actions, imported
 
 DT = 1 / FRAMES_PER_SECOND
@@ -53,17 +54,30 @@ def start(env, state):
 
 
 def record_pendulum(
-    n_episodes, n_frames=100, *, rng, speed=1.0, around=0.0, spread=np.pi, friction=0.0, draw=draw_actions
+    n_episodes,
+    n_frames=100,
+    *,
+    rng,
+    speed=1.0,
+    around=0.0,
+    spread=np.pi,
+    friction=0.0,
+    length=1.0,
+    mass=1.0,
+    draw=draw_actions,
 ):
     """Episodes from random starts; states are (θ, θ̇), θ not wrapped.
 
     θ starts uniformly within `spread` of `around`, θ̇ within ± `speed` rad/s; `draw` draws the torques.
     `friction` γ, which Pendulum-v1 itself has not, takes the share 1 - e^{-γ dt} of θ̇ after every step.
-    Raises `ValueError` for fewer than one episode or two frames, `ImportError` where gymnasium or pygame
-    are missing.
+    A rod of another `length` (m) or `mass` (kg) looks the same: θ̈ = 15 sin θ / length + 3 u / (mass
+    length²). Raises `ValueError` for fewer than one episode or two frames and a length or mass outside
+    0.01 to 100, `ImportError` where gymnasium or pygame are missing.
     """
     check_sizes(n_episodes, n_frames, rng)
+    check_between(0.01, 100, length=length, mass=mass)
     env = make_pendulum()
+    env.l, env.m = length, mass
     actions = draw(n_episodes, n_frames - 1, 1, MAX_TORQUE, rng=rng)
     frames = np.empty((n_episodes, n_frames, 3, FRAME, FRAME), dtype=np.uint8)
     states = np.empty((n_episodes, n_frames, 2))

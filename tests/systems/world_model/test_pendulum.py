@@ -69,6 +69,19 @@ def test_friction_takes_its_share_of_the_speed():
     torch.testing.assert_close(states[:, 1:, 1], np.exp(-0.025) * moved[..., 1], rtol=0, atol=1e-6)
 
 
+def test_another_rod_moves_by_its_own_law():
+    """θ̈ = 15 sin θ / l + 3 u / (m l²), by symplectic Euler, far below the clip; pictures stay."""
+    other = pendulum.record_pendulum(3, 6, rng=np.random.default_rng(0), length=1.25, mass=1.6)
+    theta, omega = other.states.unbind(dim=-1)
+    push = 3 * other.actions[..., 0].double() / (1.6 * 1.25**2)
+    omega_next = omega[:, :-1] + pendulum.DT * (15 * theta[:, :-1].sin() / 1.25 + push)
+    torch.testing.assert_close(omega[:, 1:], omega_next, rtol=0, atol=1e-6)
+    torch.testing.assert_close(theta[:, 1:], theta[:, :-1] + pendulum.DT * omega_next, rtol=0, atol=1e-6)
+    usual = pendulum.record_pendulum(3, 2, rng=np.random.default_rng(0))
+    assert torch.equal(other.states[:, 0], usual.states[:, 0])
+    assert torch.equal(other.frames[:, 0], usual.frames[:, 0])
+
+
 def test_full_actions_are_the_largest_and_change_sides():
     actions = draw_full_actions(3, 100, 2, 1.5, rng=np.random.default_rng(0))
     assert actions.dtype == np.float32
@@ -85,6 +98,8 @@ def test_full_actions_are_the_largest_and_change_sides():
         ({"n_frames": 1}, ValueError, "n_frames must be 2 or more, got 1"),
         ({"n_frames": 2.5}, TypeError, "n_frames must be a whole number"),
         ({"rng": 0}, ValueError, "rng must be a numpy.random.Generator"),
+        ({"length": 0.0}, ValueError, "length must be a number, from 0.01 to 100, got 0.0"),
+        ({"mass": float("nan")}, ValueError, "mass must be a number, from 0.01 to 100, got nan"),
     ],
 )
 def test_bad_input_is_one_sentence(change, error, words):
