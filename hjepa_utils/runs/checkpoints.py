@@ -125,11 +125,20 @@ def _set(words, saved, modules, optimisers, generators, tensors):
             index, moment = key.split("/")
             state["state"].setdefault(int(index), {})[moment] = tensor
         optimiser.load_state_dict(state)
+        _lay_out_like_weights(optimiser)
     for name, generator in generators.items():
         generator.set_state(saved[f"generator/{name}"])
     with torch.no_grad():
         for name, tensor in tensors.items():
             tensor.copy_(saved[f"tensor/{name}"])
+
+
+def _lay_out_like_weights(optimiser):
+    """Moments in the memory order of their weights: files do not keep it, and fused steps rely on it."""
+    for parameter, state in optimiser.state.items():
+        for key, moment in state.items():
+            if moment.shape == parameter.shape:
+                state[key] = torch.empty_like(parameter, dtype=moment.dtype).copy_(moment)
 
 
 def _read(path, *, with_tensors=True):

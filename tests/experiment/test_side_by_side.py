@@ -2,11 +2,13 @@
 
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import oscillators
+from tqdm import tqdm
 
 from hjepa_utils import (
     HNN,
@@ -124,10 +126,10 @@ def test_what_a_process_prints_is_printed_here(tmp_path, monkeypatch, capsys):
 
 def test_the_bar_counts_the_epochs_of_all_from_where_they_stand(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HJEPA_JOBS", "2")
-    first = trainings(tmp_path)[:1]
-    fit(
-        first[0].model, *WINDOWS, seed=0, checkpoint=tmp_path / "HNN" / "seed 0", **SETTINGS | {"n_epochs": 2}
-    )
+    shown = partial(tqdm, disable=False)  # also where the environment turns bars off
+    monkeypatch.setattr("hjepa_utils.experiment.side_by_side.tqdm", shown)
+    first = trainings(tmp_path)[0]
+    fit(first.model, *WINDOWS, seed=0, checkpoint=tmp_path / "HNN" / "seed 0", **SETTINGS)
     fit_side_by_side(trainings(tmp_path))
     bar = capsys.readouterr().err.split("\r")[-1]
     assert bar.startswith("3 trainings, 2 at once: 100%") and " 6/6 " in bar  # the fourth was finished

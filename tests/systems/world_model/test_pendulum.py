@@ -77,7 +77,7 @@ def test_another_rod_moves_by_its_own_law():
     omega_next = omega[:, :-1] + pendulum.DT * (15 * theta[:, :-1].sin() / 1.25 + push)
     torch.testing.assert_close(omega[:, 1:], omega_next, rtol=0, atol=1e-6)
     torch.testing.assert_close(theta[:, 1:], theta[:, :-1] + pendulum.DT * omega_next, rtol=0, atol=1e-6)
-    usual = pendulum.record_pendulum(3, 2, rng=np.random.default_rng(0))
+    usual = pendulum.record_pendulum(3, 6, rng=np.random.default_rng(0))
     assert torch.equal(other.states[:, 0], usual.states[:, 0])
     assert torch.equal(other.frames[:, 0], usual.frames[:, 0])
 
