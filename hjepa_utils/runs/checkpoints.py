@@ -138,7 +138,8 @@ def _lay_out_like_weights(optimiser):
     for parameter, state in optimiser.state.items():
         for key, moment in state.items():
             if moment.shape == parameter.shape:
-                state[key] = torch.empty_like(parameter, dtype=moment.dtype).copy_(moment)
+                laid_out = torch.empty_like(parameter, dtype=moment.dtype, device=moment.device)
+                state[key] = laid_out.copy_(moment)
 
 
 def _read(path, *, with_tensors=True):

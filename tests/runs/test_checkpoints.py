@@ -203,10 +203,9 @@ def test_strided_weights_go_on_to_the_same_bits(tmp_path, fused):
         optimiser, history = torch.optim.Adam(layer.parameters(), 0.1, fused=fused), []
         parts = {"modules": {"layer": layer}, "optimisers": {"Adam": optimiser}}
         for step in resumable(file, n_steps, fingerprint={}, history=history, **parts):
+            pictures = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(step))
             optimiser.zero_grad()
-            layer(
-                torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(step))
-            ).square().sum().backward()
+            layer(pictures).square().sum().backward()
             optimiser.step()
             history.append({})
         return layer.weight.detach()
