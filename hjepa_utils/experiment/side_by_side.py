@@ -1,8 +1,8 @@
 """Trainings side by side: on a CPU one process and one thread for each, as many at once as it has cores.
 
-Threads that share one small training wait for each other most of the time: two cores give it a tenth
-more speed, and two trainings side by side two thirds more. With one thread the weights do not depend on
-the number of cores either.
+Threads that share one small training wait for each other much of the time: two cores give it a tenth to
+a third more speed, and two trainings side by side two thirds more. With one thread the weights do not
+depend on the number of cores either.
 """
 
 import os
