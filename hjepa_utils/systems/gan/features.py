@@ -6,7 +6,6 @@ videos says where the bodies are; its last hidden layer holds what tells such vi
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -114,32 +113,3 @@ def fit_encoder(
         update, {"model": encoder}, {"Adam": optimiser}, videos, settings, seed=seed, n_updates=n_updates,
         checkpoint=checkpoint, keep=(), watch=None, save_every=save_every, label=label, shown=("error",),
     )  # fmt: skip
-
-
-def published_features(file, frames):
-    """Features for the published Fréchet video distance: uint8 (n, 16, 3, 32, 32) → float32 (n, 400).
-
-    `file` is `i3d_torchscript.pt`, the network trained on Kinetics-400 that StyleGAN-V's evaluation uses;
-    `frechet` of 2048 real and as many made videos is then its distance. Raises `ValueError` without the file,
-    which this project does not bring along, and for another network in it.
-    """
-    file = Path(file).expanduser()
-    if not file.is_file():
-        raise ValueError(
-            f"{file} is not there: the published distance needs i3d_torchscript.pt, as StyleGAN-V names it; "
-            "without it use the features of a VideoEncoder"
-        )
-    check_frame_tensor(frames)
-    try:
-        network = torch.jit.load(file, map_location="cpu").eval()
-    except RuntimeError as error:
-        raise ValueError(f"{file} is damaged or no TorchScript: fetch it again") from error
-    try:
-        with torch.no_grad():
-            parts = [network(part.transpose(1, 2), rescale=True, resize=True, return_features=True)
-                     for part in frames.split(_TAKEN_TOGETHER)]  # fmt: skip
-    except RuntimeError as error:
-        raise ValueError(
-            f"{file} does not take these videos: name the published i3d_torchscript.pt"
-        ) from error
-    return torch.cat(parts).float()

@@ -1,4 +1,4 @@
-"""The encoder of videos: shapes, that it learns, and the published network's stand-in."""
+"""The encoder of videos: shapes, and that it learns."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 
 from hjepa_utils.simulators.toy_physics import toy_places
 from hjepa_utils.systems.gan.data import make_videos
-from hjepa_utils.systems.gan.features import VideoEncoder, fit_encoder, published_features
+from hjepa_utils.systems.gan.features import VideoEncoder, fit_encoder
 
 
 @pytest.fixture(scope="module")
@@ -47,40 +47,6 @@ def test_the_same_training_twice_is_the_same_and_its_encoder_is_saved(videos, tm
     frames = videos.frames(np.random.default_rng(0), 2, 16)
     assert torch.equal(first.features(frames), again.features(frames))
     assert torch.equal(first.features(frames), VideoEncoder.from_pretrained(tmp_path).features(frames))
-
-
-class StandIn(torch.nn.Module):
-    def forward(self, x, rescale: bool, resize: bool, return_features: bool):
-        assert x.dtype == torch.uint8 and rescale and resize and return_features
-        return x.float().mean(dim=(2, 3, 4))
-
-
-@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")  # the published file is of that kind
-def test_the_published_network_is_asked_as_its_evaluation_does(videos, tmp_path):
-    torch.jit.script(StandIn()).save(tmp_path / "i3d.pt")
-    frames = videos.frames(np.random.default_rng(0), 3, 16)
-    found = published_features(tmp_path / "i3d.pt", frames)
-    torch.testing.assert_close(found, frames.float().mean(dim=(1, 3, 4)))
-
-
-@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
-def test_without_the_published_weights_it_says_what_to_do(tmp_path):
-    frames = torch.zeros(1, 16, 3, 32, 32, dtype=torch.uint8)
-    with pytest.raises(ValueError, match=r"is not there: the published distance needs i3d_torchscript\.pt"):
-        published_features(tmp_path / "none.pt", frames)
-    (tmp_path / "bad.pt").write_bytes(b"no network")
-    with pytest.raises(ValueError, match="is damaged or no TorchScript: fetch it again"):
-        published_features(tmp_path / "bad.pt", frames)
-
-
-@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
-def test_another_network_than_the_published_is_refused(tmp_path):
-    torch.jit.script(torch.nn.Identity()).save(tmp_path / "other.pt")
-    frames = torch.zeros(1, 16, 3, 32, 32, dtype=torch.uint8)
-    with pytest.raises(
-        ValueError, match=r"does not take these videos: name the published i3d_torchscript\.pt"
-    ):
-        published_features(tmp_path / "other.pt", frames)
 
 
 @pytest.mark.parametrize(("frames", "words"), [
