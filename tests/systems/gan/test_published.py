@@ -46,7 +46,7 @@ def test_another_network_than_the_published_is_refused(tmp_path):
 def test_without_the_weights_of_jedi_it_says_which_and_where_from(tmp_path):
     frames = torch.zeros(1, 16, 3, 32, 32, dtype=torch.uint8)
     (tmp_path / "vith16.pth.tar").touch()
-    with pytest.raises(ValueError, match=r"ssv2-probe\.pth\.tar is not there: JEDi needs vith16.* and ssv2.* of"):
+    with pytest.raises(ValueError, match=r"ssv2-probe\.pth\.tar is not there: JEDi needs vith16"):
         jedi_features(tmp_path, frames)
 
 
@@ -55,7 +55,7 @@ def test_without_the_package_of_jedi_it_says_how_to_get_it(tmp_path, monkeypatch
     for name in ("vith16.pth.tar", "ssv2-probe.pth.tar"):
         (tmp_path / name).touch()
     frames = torch.zeros(1, 16, 3, 32, 32, dtype=torch.uint8)
-    with pytest.raises(ImportError, match="JEDi needs its own package .*: pip install videojedi"):
+    with pytest.raises(ImportError, match=r"JEDi needs its own package .*: pip install videojedi"):
         jedi_features(tmp_path, frames)
     with pytest.raises(ValueError, match=r"got float32 \(1, 16, 3, 32, 32\): use a uint8 tensor"):
         jedi_features(tmp_path, frames.float())
