@@ -240,10 +240,20 @@ def save_gif(path, panels, *, fps=7.5, pause=1.0, colours=32):
             middle = (left + width / 2, head / 2)
             ImageDraw.Draw(picture).text(middle, title, fill="black", font=font, anchor="mm")
         frames.append(picture)
-    some = Image.fromarray(np.concatenate([np.asarray(frame) for frame in frames[:: max(1, n // 8)]]))
-    palette = some.quantize(colours, Image.Quantize.MAXCOVERAGE)  # a median cut loses small, bright areas
+    palette = _palette(frames[:: max(1, n // 8)], colours)
     frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     milliseconds = [round(1000 / fps)] * (n - 1) + [round(1000 * pause)]
     frames[0].save(
         path, save_all=True, append_images=frames[1:], duration=milliseconds, loop=0, optimize=True
     )
+
+
+def _palette(frames, colours):
+    """A quarter of the colours are the most frequent ones, so that backgrounds stay as they are."""
+    some = Image.fromarray(np.concatenate([np.asarray(frame) for frame in frames]))
+    n_frequent = colours // 4
+    frequent = sorted(some.getcolors(some.width * some.height), reverse=True)[:n_frequent]
+    spread = some.quantize(colours - n_frequent, Image.Quantize.MAXCOVERAGE)  # a median cut loses small areas
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*(part for _, colour in frequent for part in colour), *spread.getpalette()])
+    return palette

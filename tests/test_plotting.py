@@ -140,6 +140,14 @@ def test_a_gif_holds_every_panel_and_frame(tmp_path):
             assert np.abs(shown[:, -48:] - (255 - frames[t].astype(int))).max() < 16
 
 
+def test_a_background_of_a_gif_keeps_its_colour(tmp_path):
+    frames = np.random.default_rng(0).integers(256, size=(3, 32, 48, 3), dtype=np.uint8)  # too many colours
+    frames[:, :16] = background = (81, 88, 93)
+    plotting.save_gif(tmp_path / "one.gif", {"": frames}, colours=24)
+    with Image.open(tmp_path / "one.gif") as gif:
+        assert (np.asarray(gif.convert("RGB"))[-32:-16] == background).all()
+
+
 def test_a_film_strip_holds_every_frame_in_its_place():
     frames = np.arange(1, 5, dtype=np.uint8)[:, None, None, None] * np.full((8, 6, 3), 10, np.uint8)
     one = np.asarray(plotting.film_strip({"": frames}, gap=2))

@@ -93,9 +93,9 @@ def load_model(name):
     in px and then velocities in px/s, a step is 2/15 s. "contact_latents" is notebook 11's `ContactLatents`,
     D = 192: of its searches, a sure one that reads held-out training videos best. "world_model_pendulum" and
     "world_model_balls" are the `HamiltonianWorldModel`s of notebooks 20 and 22, "hierarchical" is the
-    `HierarchicalJEPA` of notebook 30. "hgan_pendulum", "hnngan_pendulum", "mocogan_pendulum" and
-    "hgn_pendulum" are notebook 41's generators of videos, with `sample(n, n_frames, rng=rng)`. Raises
-    `ValueError` with the names there are for another one.
+    `HierarchicalJEPA` of notebook 30. "hgan_angle_pendulum", "hgan_pendulum", "hnngan_pendulum",
+    "mocogan_pendulum" and "hgn_pendulum" are notebook 41's generators of videos, with
+    `sample(n, n_frames, rng=rng)`. Raises `ValueError` with the names there are for another one.
     """
     if name not in shipped_models():
         raise ValueError(f"no model {name!r} ships with the project; there are {', '.join(shipped_models())}")

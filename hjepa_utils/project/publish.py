@@ -16,7 +16,8 @@ SHIPPED_WHOLE = {  # they need no standardiser
     "world_model_balls": "22_pushed_balls",
     "hierarchical": "30_hierarchical",
     **dict.fromkeys(
-        ("hgan_pendulum", "hnngan_pendulum", "mocogan_pendulum", "hgn_pendulum"), "41_hamiltonian_gan"
+        ("hgan_angle_pendulum", "hgan_pendulum", "hnngan_pendulum", "mocogan_pendulum", "hgn_pendulum"),
+        "41_hamiltonian_gan",
     ),
 }
 _WIDGET = "application/vnd.jupyter.widget-view+json"

@@ -19,6 +19,7 @@ from hjepa_utils import (
 )
 from hjepa_utils.experiment.shipped import save_with_class
 from hjepa_utils.project.publish import publish_models, publish_some
+from hjepa_utils.systems.gan.angles import AngleGAN
 from hjepa_utils.systems.gan.hgn import HGN
 from hjepa_utils.systems.gan.model import VideoGAN
 
@@ -78,7 +79,7 @@ def test_a_hierarchical_jepa_ships_in_half_precision(tmp_path, monkeypatch):
 def test_generators_ship_as_they_are(tmp_path, monkeypatch):
     run, assets, names = tmp_path / "paper", tmp_path / "assets", ("HGAN", "HNN-GAN", "MoCoGAN")
     models = {f"{name.lower().replace('-', '')}_pendulum": VideoGAN(name, channels=4) for name in names}
-    models["hgn_pendulum"] = HGN(channels=4)
+    models |= {"hgn_pendulum": HGN(channels=4), "hgan_angle_pendulum": AngleGAN(channels=4)}
     for name, model in models.items():
         save_with_class(model.eval(), run / "41_hamiltonian_gan" / name)
     (run / "results.json").write_text(json.dumps({"run": {}, "results": {"41_hamiltonian_gan": {}}}))
