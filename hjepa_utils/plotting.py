@@ -250,10 +250,13 @@ def save_gif(path, panels, *, fps=7.5, pause=1.0, colours=32):
 
 def _palette(frames, colours):
     """A quarter of the colours are the most frequent ones, so that backgrounds stay as they are."""
-    some = Image.fromarray(np.concatenate([np.asarray(frame) for frame in frames]))
+    pixels = np.concatenate([np.asarray(frame) for frame in frames])
     n_frequent = colours // 4
-    frequent = sorted(some.getcolors(some.width * some.height), reverse=True)[:n_frequent]
-    spread = some.quantize(colours - n_frequent, Image.Quantize.MAXCOVERAGE)  # a median cut loses small areas
+    codes, counts = np.unique(pixels @ np.array([65536, 256, 1]), return_counts=True)
+    frequent = codes[np.argsort(-counts, kind="stable")[:n_frequent], None] // [65536, 256, 1] % 256
+    spread = Image.fromarray(pixels).quantize(  # a median cut loses small, bright areas
+        colours - n_frequent, Image.Quantize.MAXCOVERAGE
+    )
     palette = Image.new("P", (1, 1))
-    palette.putpalette([*(part for _, colour in frequent for part in colour), *spread.getpalette()])
+    palette.putpalette(frequent.astype(np.uint8).tobytes() + bytes(spread.getpalette() or ()))
     return palette

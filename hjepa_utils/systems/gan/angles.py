@@ -7,6 +7,7 @@ spread at every later time as they are at the first.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -55,7 +56,7 @@ class AngleGAN(VideoGAN):
     """HGAN with an `AngleMotion`: pictures are of (cos θ, sin θ, J). Arguments as for `VideoGAN`."""
 
     def __init__(self, *, motion_dim=2, content_dim=8, channels=32, frame_time=math.pi / 32):
-        sizes = {"motion_dim": motion_dim, "content_dim": content_dim, "channels": channels}
+        sizes: dict[str, Any] = {"motion_dim": motion_dim, "content_dim": content_dim, "channels": channels}
         super().__init__(**sizes)
         self._config = sizes | {"frame_time": frame_time}
         self.motion = AngleMotion(motion_dim, frame_time=frame_time)

@@ -59,7 +59,7 @@ def jedi_features(folder, frames, config=None):
         )
     check_frame_tensor(frames)
     try:
-        from videojedi.V_JEPA import VJEPA
+        from videojedi.V_JEPA import VJEPA  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ImportError(f"JEDi needs its own package ({error}): pip install videojedi") from error
     network = VJEPA(model_dir=str(folder), config_fname=config and str(config))
