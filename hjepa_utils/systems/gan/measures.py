@@ -40,10 +40,11 @@ def observe(system, frames):
     tracks = find_bodies(system, frames)
     pixels = to_pixels(system, np.where(tracks.seen[..., None], tracks.places, np.nan))
     whole, motions = tracks.whole, motion_of(system, tracks.places[tracks.whole])
+    energy = toy_energy(system, motions.states) if whole.any() else np.empty(motions.states.shape[:2])
     second = np.diff(pixels[whole], n=2, axis=1)
     return Observed(
         system, tracks.seen, pixels[:, pixels.shape[1] // 2], _mean(np.diff(pixels, axis=1)), _mean(second),
-        motions, toy_energy(system, motions.states), whole,
+        motions, energy, whole,
     )  # fmt: skip
 
 

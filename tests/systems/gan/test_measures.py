@@ -138,9 +138,10 @@ def test_too_few_whole_videos_say_nothing_of_physics(pendulums):
     assert found["whole_videos"] == 1 and np.isnan(found["energies"])
 
 
-def test_videos_without_bodies_do_not_count(pendulums):
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_videos_without_bodies_do_not_count(name):
     blank = np.zeros((30, 16, 3, 32, 32), np.uint8)
-    found = measure("pendulum", blank, observe("pendulum", pendulums[1][1]))
+    found = measure(name, blank, observe(name, real(name, 40)[1]))
     assert not found["counts"] and found["whole_frames"] == 0 and found["whole_videos"] == 0
 
 
