@@ -85,7 +85,7 @@ def motion_of(system, places):
         raise ValueError(f"places of {system} are (n, T, {bodies}, 2), got {places.shape}")
     if places.shape[1] < width:
         raise ValueError(f"the motion of {system} needs {width} frames or more, got {places.shape[1]}")
-    if not len(places):
+    if not len(places):  # bodies' coordinates are a reshape, whose sizes no video tells
         none = np.empty((0, places.shape[1] - width + 1, known.n_coordinates))
         return Motion(np.concatenate([none, none], axis=-1), none)
     q = known.coordinates(places)
